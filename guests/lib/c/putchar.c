@@ -1,0 +1,16 @@
+/* putchar, which Embedded Swift's own print calls for every byte: collected, so that a line costs one call. */
+#include "applet.h"
+
+static struct text line;
+
+void before_exit(void) {
+  text_flush(&line);
+}
+
+int putchar(int character) {
+  text_character(&line, (char)character);
+  if (character == '\n') {
+    text_flush(&line);
+  }
+  return (unsigned char)character;
+}
