@@ -41,8 +41,8 @@ class Board:
         folder = asset([os.path.join(HERE, "assets"), "qemu"], make)
         if folder is None:
             found = f"{program} here is version {system.version}" if system else f"{program} is missing"
-            raise Unavailable(f"{self.name} needs QEMU {self.least_qemu} or newer; {found}, "
-                              "and Debian's backports did not serve one (boards/prepare tries again)")
+            hope = "Debian's backports serve none" if make else f"\"boards/prepare {self.name}\" asks Debian's backports"
+            raise Unavailable(f"{self.name} needs QEMU {self.least_qemu} or newer; {found}, {hope}")
         return QEMU(os.path.join(folder, "usr/bin", program), folder)
 
 
@@ -97,7 +97,7 @@ BOARDS = [
           "like a Raspberry Pi 5: GICv2, 16 KiB pages, a core with VHE"),
     Board("riscv64", "riscv64", "linux-image-riscv64", ["kvm", "tun"], "virt", lambda qemu: "rv64,h=true",
           "a RISC-V board with the H extension and a PLIC"),
-    Board("riscv64-aia", "riscv64", "linux-image-riscv64", ["kvm", "tun"], "virt,aia=aplic-imsic",
+    Board("riscv64-aia", "riscv64", "linux-image-riscv64", ["kvm", "tun"], "virt,aia=aplic-imsic,aia-guests=3",
           lambda qemu: "rv64,h=true,smaia=true,ssaia=true",
           "the same with AIA, the advanced interrupt architecture; QEMU 8 or newer", least_qemu=8),
 ]
@@ -107,5 +107,4 @@ def find(name):
     for board in BOARDS:
         if board.name == name:
             return board
-    sys.exit(f"{os.path.basename(sys.argv[0])}: no board \"{name}\": there are "
-             + ", ".join(board.name for board in BOARDS))
+    raise Unavailable(f"no board \"{name}\": there are " + ", ".join(board.name for board in BOARDS))
