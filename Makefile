@@ -1,0 +1,46 @@
+# Everything a developer does with this repository. Each target says what it does in a few lines; what takes more than
+# one command lives in tools/ and boards/, where each program has a --help.
+
+ARCH ?= arm64 riscv64
+BENCH_BOARD = $(or $(BOARD),arm64)
+SWIFT_SOURCES = Package.swift Sources Tests guests
+
+.PHONY: help setup static guests boards run test bench format lint docs clean
+.NOTPARALLEL:
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: ARCH=arm64 or riscv64 (default both), BOARD=one of boards/list, FILTER=tests to run"
+
+setup: ## install what is missing on this machine, through apt
+	@tools/setup
+
+static: setup ## cross-compile swiftlet: build/ARCH/swiftlet, one static executable
+	@set -e; for arch in $(ARCH); do tools/cross-build $$arch; done
+
+guests: setup ## compile the applets: build/ARCH/guests/NAME.elf
+	@set -e; for arch in $(ARCH); do guests/build $$arch build/$$arch/guests; done
+
+boards: setup ## get and make what the emulated boards consist of
+	@boards/prepare
+
+run: ## run the hello applet, on this machine if it has KVM, else on an emulated board
+	@tools/run-example $(BOARD)
+
+test: setup static guests boards ## run all tests, those on the emulated boards too
+	@swift test $(if $(FILTER),--filter $(FILTER))
+
+bench: setup static guests boards ## measure on an emulated board, in instructions
+	@tools/bench $(BENCH_BOARD)
+
+format: ## format the Swift sources in place
+	@swift format --in-place --parallel --recursive $(wildcard $(SWIFT_SOURCES))
+
+lint: ## check the Swift sources' format
+	@swift format lint --strict --parallel --recursive $(wildcard $(SWIFT_SOURCES))
+
+docs: setup ## write the API's documentation: build/docs
+	@tools/docs
+
+clean: ## remove all that was built; the cache of downloads stays
+	@rm -rf .build build
