@@ -1,0 +1,30 @@
+// swift-tools-version: 6.2
+// One target per room of the house; a target depends only on targets above it in this list (docs: README, "The house").
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+let package = Package(
+  name: "swiftlet",
+  products: [
+    .executable(name: "swiftlet", targets: ["swiftlet"]),
+    .library(name: "Monitor", targets: ["Monitor", "Applet", "KVM", "Machine", "Platform"]),
+  ],
+  targets: [
+    .target(name: "CLinux"),
+    .target(name: "AppletABI"),
+    .target(name: "Platform", dependencies: ["CLinux"], swiftSettings: strict),
+    .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
+    .target(name: "KVM", dependencies: ["CLinux", "Platform", "Machine"], swiftSettings: strict),
+    .target(name: "Applet", dependencies: ["Platform", "Machine"], swiftSettings: strict),
+    .target(
+      name: "Monitor", dependencies: ["AppletABI", "CLinux", "Platform", "Machine", "KVM", "Applet"],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "swiftlet", dependencies: ["CLinux", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      swiftSettings: strict),
+  ]
+)

@@ -1,0 +1,93 @@
+import Machine
+import Platform
+
+/// A part of a context's memory with one kind of access, as the applet sees it.
+public struct MemoryRegion: Sendable {
+  /// What the region is for; the numbers are the ABI's (enum applet_region_use).
+  public enum Use: UInt64, Sendable { case image, heap, stack, added }
+
+  /// Addresses, whole pages.
+  public let range: Range<UInt64>
+  /// What the applet may do there.
+  public let access: Access
+  public let use: Use
+}
+
+/// The memory of a secure context: mapped into this process, and reached only through checked ranges.
+public struct GuestMemory: ~Copyable {
+  /// Why a range was refused.
+  public enum Refusal: Error, Equatable {
+    /// Some byte of it lies in no region of the guest's.
+    case outside
+    /// Some byte of it lies in a region that the guest itself may not access in this way.
+    case access
+  }
+
+  public let layout: SecureLayout
+  /// The guest's regions by ascending address; they do not overlap.
+  public private(set) var regions: [MemoryRegion]
+  /// Everything that has memory behind it: the applet's part, then the monitor's.
+  package let mapping: Mapping
+
+  /// Maps zeroed memory for a layout: heap and stack are the applet's, the image's pages nobody's until one is loaded.
+  /// - Throws: the kernel's error, ENOMEM where there is no room.
+  public init(layout: SecureLayout, kernel: any Kernel) throws(Errno) {
+    let size = layout.slot.upperBound - layout.slot.lowerBound
+    mapping = try Mapping(anonymous: Int(size), hugePages: size >= Self.hugePagesFrom, kernel: kernel)
+    self.layout = layout
+    regions = [
+      MemoryRegion(range: layout.heap, access: [.read, .write], use: .heap),
+      MemoryRegion(range: layout.stack, access: [.read, .write], use: .stack),
+    ].filter { !$0.range.isEmpty }
+  }
+
+  /// Bytes from which on transparent huge pages pay for the time that zeroing them costs.
+  private static var hugePagesFrom: UInt64 { 64 << 20 }
+
+  /// Copies the image's segments into place and makes them regions; memory beyond a segment's file stays zero.
+  ///
+  /// The image must be the one that the layout was made for.
+  package mutating func load(_ image: borrowing AppletImage) {
+    var loaded: [MemoryRegion] = []
+    loaded.reserveCapacity(image.segments.count + regions.count)
+    for segment in image.segments {
+      let target = bytes(at: segment.address, count: segment.content.count)
+      target.copyMemory(from: UnsafeRawBufferPointer(rebasing: image.file.bytes[segment.content]))
+      loaded.append(MemoryRegion(range: segment.pages, access: segment.access, use: .image))
+    }
+    regions = loaded + regions
+  }
+
+  /// Host memory of monitor and applet alike, by guest address. For addresses that the layout proves to be inside.
+  package func bytes(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(rebasing: mapping.bytes[Int(address - layout.slot.lowerBound)...].prefix(count))
+  }
+
+  /// Checks that the guest itself may access every byte of a range.
+  @inline(__always)
+  public func check(_ range: GuestRange, for access: Access) throws(Refusal) {
+    var address = range.start
+    for index in regions.indices {
+      let region = regions[index]
+      if address >= region.range.upperBound { continue }
+      guard address >= region.range.lowerBound else { break }
+      guard region.access.isSuperset(of: access) else { throw .access }
+      if range.end <= region.range.upperBound { return }
+      address = region.range.upperBound
+    }
+    throw .outside
+  }
+
+  /// Calls `body` with the bytes of a range that the guest may access. Nothing else of guest memory is in reach there; the
+  /// bytes may change at any time while a vCPU of the guest runs.
+  /// - Throws: `Refusal`; `body` is then not called.
+  @inline(__always)
+  package func withBytes<Result>(
+    _ range: GuestRange, for access: Access, _ body: (UnsafeMutableRawBufferPointer) -> Result
+  ) throws(Refusal) -> Result {
+    try check(range, for: access)
+    // An empty range can lie at the very end of the slot, where no byte is.
+    if range.count == 0 { return body(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
+    return body(bytes(at: range.start, count: Int(range.count)))
+  }
+}

@@ -1,0 +1,79 @@
+/* The interface between an applet and its monitor: everything that both sides must agree on, and nothing else.
+ *
+ * Included by the monitor (as the Swift module AppletABI), by the guest libraries in C and Swift, and by assembly
+ * (under __ASSEMBLER__ only the macros remain).
+ *
+ * Calls. The call number travels in x0 (a0), its arguments in x1 to x3 (a1 to a3), its result comes back in x0 (a0).
+ * Registers other than x0 (a0) keep their values. A secure applet calls with `svc #0` or `ecall`; the immediate and a7
+ * are not looked at. Numbers 0 to 5 have GoTEE's values and meaning. Failed calls from 0x100 on answer the negative of
+ * an errno value; calls 0 to 5 have no way to fail but to end the applet.
+ *
+ * Addresses handed over must lie wholly in the applet's own memory: readable where the monitor reads, writable where
+ * it writes. An address that does not, or a number that no call has, ends the applet with an error that says so. */
+#ifndef SWIFTLET_APPLET_ABI_H
+#define SWIFTLET_APPLET_ABI_H
+
+/* Version of this interface: the major part changes when an applet built earlier would misbehave. */
+#define APPLET_ABI_MAJOR 1
+#define APPLET_ABI_MINOR 0
+
+/* GoTEE's calls. */
+#define APPLET_CALL_EXIT 0         /* (status): ends the applet; the low 8 bits of status become swiftlet's own */
+#define APPLET_CALL_PUT_CHARACTER 1 /* (character): appends one byte to the console; the low 8 bits count */
+#define APPLET_CALL_NANOTIME 2     /* () -> nanoseconds of the host's monotonic clock, as a signed 64-bit number */
+#define APPLET_CALL_GETRANDOM 3    /* (address, length): fills the buffer with random bytes from the host's kernel */
+#define APPLET_CALL_RPC_REQUEST 4  /* (address, length): hands bytes of a JSON-RPC 1.0 request to the monitor */
+#define APPLET_CALL_RPC_RESPONSE 5 /* (address, length) -> number of response bytes placed there; 0 when none wait */
+
+/* Calls of Swiftlet's own. */
+#define APPLET_CALL_WRITE 0x100     /* (address, length) -> length: appends bytes to the console */
+#define APPLET_CALL_READ 0x101      /* (address, length) -> bytes read from standard input, at most length; 0 at its end */
+#define APPLET_CALL_SLEEP 0x102     /* (nanoseconds) -> 0: comes back when they have passed */
+#define APPLET_CALL_YIELD 0x103     /* () -> 0: lets other contexts run */
+#define APPLET_CALL_REGION 0x104    /* (index, address) -> 0: writes a struct applet_region there; -ENOENT past the last */
+#define APPLET_CALL_ARGUMENTS 0x105 /* (address, length) -> size in bytes of all arguments, each ended by a zero byte, the
+                                       first being the applet's name; copies as much of them as fits in length */
+#define APPLET_CALL_LAST 0x105      /* the greatest number any call has */
+
+/* Access of a region, as bits. */
+#define APPLET_REGION_READ 1
+#define APPLET_REGION_WRITE 2
+#define APPLET_REGION_EXECUTE 4
+
+/* The trap frame: one page that the shim (EL1, VS mode) and the monitor share and the applet cannot reach. Indices of
+   64-bit words. General registers are at their own number: x0 to x30 and SP_EL0 at 31 on arm64; x1 to x31 on riscv64,
+   where word 0 is not used. */
+#define APPLET_FRAME_STACK_ARM64 31
+#define APPLET_FRAME_PC 32      /* ELR_EL1, sepc: for an ecall the instruction itself, for an svc the one behind it */
+#define APPLET_FRAME_STATUS 33  /* SPSR_EL1, sstatus */
+#define APPLET_FRAME_CAUSE 34   /* ESR_EL1, scause */
+#define APPLET_FRAME_ADDRESS 35 /* FAR_EL1, stval */
+#define APPLET_FRAME_FLAGS 36   /* APPLET_FLAG_…, set by the monitor, read by the shim */
+#define APPLET_FRAME_DOORBELL 37 /* arm64: where the shim stores to leave the guest by MMIO */
+#define APPLET_FRAME_FP_CONTROL 38 /* FPCR, fcsr */
+#define APPLET_FRAME_FP_STATUS 39  /* FPSR */
+#define APPLET_FRAME_FP 64      /* q0 to q31 (two words each), f0 to f31 (one word each) */
+#define APPLET_FRAME_WORDS 128
+
+#define APPLET_FLAG_FP 1        /* save the floating-point registers in the frame at each exit, load them at each entry */
+#define APPLET_FLAG_FENCE 2     /* at the next entry forget cached translations and instructions; cleared by the shim */
+
+#ifndef __ASSEMBLER__
+#include <stdint.h>
+
+/* What APPLET_CALL_REGION writes: a run of the applet's memory with one kind of access. */
+struct applet_region {
+  uint64_t start;  /* address of the first byte */
+  uint64_t length; /* bytes */
+  uint64_t access; /* APPLET_REGION_… */
+  uint64_t use;    /* enum applet_region_use */
+};
+
+enum applet_region_use {
+  APPLET_USE_IMAGE = 0,  /* a segment of the ELF file */
+  APPLET_USE_HEAP = 1,   /* free memory between image and stack */
+  APPLET_USE_STACK = 2,
+  APPLET_USE_ADDED = 3,  /* a region that the monitor's user added */
+};
+#endif
+#endif

@@ -1,0 +1,177 @@
+// What Swift cannot reach by itself: variadic system calls, macros that compute a number, and thread-local state that a
+// signal handler touches. Every function answers a result or -errno, never errno itself. Names begin with `linux_`.
+#ifndef SWIFTLET_CLINUX_H
+#define SWIFTLET_CLINUX_H
+
+// No _GNU_SOURCE here: the toolchain's own module of the C library is built without it, and the two must agree.
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/kvm.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+static inline long linux_result(long result) { return result < 0 ? -(long)errno : result; }
+
+// Files and memory.
+
+static inline long linux_open(const char *path, int flags, int mode) { return linux_result(open(path, flags, mode)); }
+static inline long linux_close(int fd) { return linux_result(close(fd)); }
+static inline long linux_read(int fd, void *to, size_t count) { return linux_result(read(fd, to, count)); }
+static inline long linux_write(int fd, const void *from, size_t count) { return linux_result(write(fd, from, count)); }
+static inline long linux_ioctl(int fd, unsigned long request, unsigned long argument) {
+  return linux_result(ioctl(fd, request, argument));
+}
+static inline long linux_mmap(size_t length, int protection, int flags, int fd, long offset) {
+  void *address = mmap(NULL, length, protection, flags, fd, offset);
+  return address == MAP_FAILED ? -(long)errno : (long)address;
+}
+static inline long linux_munmap(void *address, size_t length) { return linux_result(munmap(address, length)); }
+static inline long linux_madvise(void *address, size_t length, int advice) {
+  return linux_result(madvise(address, length, advice));
+}
+// Size in bytes of a regular file; -EISDIR for a directory, -EINVAL for any other kind of file.
+static inline long linux_file_size(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return -(long)errno;
+  if (S_ISDIR(status.st_mode)) return -EISDIR;
+  return S_ISREG(status.st_mode) ? (long)status.st_size : -EINVAL;
+}
+static inline long linux_getrandom(void *to, size_t count) { return linux_result(getrandom(to, count, 0)); }
+static inline long linux_page_size(void) { return sysconf(_SC_PAGESIZE); }
+
+// Waiting.
+
+// A counter that poll(2) sees once it is signalled (eventfd).
+static inline long linux_event(void) { return linux_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+static inline long linux_event_signal(int event) { return linux_result(eventfd_write(event, 1)); }
+// Waits until `fd` can be read (or has ended), `event` is signalled, or `nanoseconds` have passed (< 0: for ever).
+// Answers 1 where it is `fd`; a signal of `event` is consumed.
+long linux_wait(int fd, int event, int64_t nanoseconds);
+// Waits until `fd` can be written, or any signal arrives.
+void linux_wait_writable(int fd);
+
+// Time. A clock read answers nanoseconds.
+
+static inline int64_t linux_clock(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+// The command line.
+
+/// The process's arguments, kept at its start.
+int linux_argument_count(void);
+char **linux_arguments(void);
+
+/// getopt_long(3), quiet, that stops at the first argument which is no option. Answers what it answers, and -1 at the end.
+/// `*argument` becomes the option's argument, or for '?' and ':' the word that is wrong.
+int linux_getopt(int count, char **words, const struct option *options, const char *shorts, const char **argument);
+/// Index of the next word to be looked at; getopt_long's `optind`.
+int linux_getopt_index(void);
+
+// Threads that run a vCPU: the signal, its timer, and the run page that the handler marks.
+
+/// The signal that takes a thread out of KVM_RUN.
+static inline int linux_kick_signal(void) { return SIGUSR1; }
+/// Installs the handler of the kick signal for the process; idempotent.
+long linux_kick_install(void);
+/// Names the run page (struct kvm_run) that a kick of the calling thread marks with `immediate_exit`; NULL for none.
+/// Answers what was named before.
+struct kvm_run *linux_kick_target(struct kvm_run *run);
+/// The calling thread, as `linux_kick` wants it.
+long linux_thread_id(void);
+/// Kicks a thread of this process.
+long linux_kick(long thread);
+/// Makes a timer that kicks the calling thread; answers its number. `clock` is CLOCK_MONOTONIC or CLOCK_THREAD_CPUTIME_ID.
+long linux_kick_timer(clockid_t clock);
+/// Lets the timer fire after so many nanoseconds and then every 10 ms until it is set again; 0 stops it.
+long linux_kick_timer_set(long timer, int64_t nanoseconds);
+long linux_kick_timer_delete(long timer);
+
+// KVM's requests and numbers (Documentation/virt/kvm/api.rst). Those of one architecture are written out, since the
+// header that is compiled against is the build machine's, and may be older than the kernel that runs the product.
+
+enum linux_kvm_number {
+  LINUX_KVM_API_VERSION = 12,
+  LINUX_KVM_CAP_USER_MEMORY = 3,
+  LINUX_KVM_CAP_NR_VCPUS = 9,
+  LINUX_KVM_CAP_NR_MEMSLOTS = 10,
+  LINUX_KVM_CAP_MAX_VCPUS = 66,
+  LINUX_KVM_CAP_ONE_REG = 70,
+  LINUX_KVM_CAP_DEVICE_CTRL = 89,
+  LINUX_KVM_CAP_ARM_PSCI_0_2 = 102,
+  LINUX_KVM_CAP_IMMEDIATE_EXIT = 136,
+  LINUX_KVM_CAP_ARM_VM_IPA_SIZE = 165,
+  LINUX_KVM_CAP_ARM_NISV_TO_USER = 177,
+
+  LINUX_KVM_EXIT_UNKNOWN = 0,
+  LINUX_KVM_EXIT_HYPERCALL = 3,
+  LINUX_KVM_EXIT_DEBUG = 4,
+  LINUX_KVM_EXIT_MMIO = 6,
+  LINUX_KVM_EXIT_SHUTDOWN = 8,
+  LINUX_KVM_EXIT_FAIL_ENTRY = 9,
+  LINUX_KVM_EXIT_INTR = 10,
+  LINUX_KVM_EXIT_INTERNAL_ERROR = 17,
+  LINUX_KVM_EXIT_SYSTEM_EVENT = 24,
+  LINUX_KVM_EXIT_ARM_NISV = 28,
+  LINUX_KVM_EXIT_RISCV_SBI = 35,
+  LINUX_KVM_EXIT_RISCV_CSR = 36,
+  LINUX_KVM_EXIT_MEMORY_FAULT = 39,
+
+  LINUX_KVM_MEM_READONLY = 2,
+
+  // arm64: KVM_SET_DEVICE_ATTR on the VM (Documentation/virt/kvm/devices/vm.rst, since Linux 6.4)
+  LINUX_KVM_ARM_VM_SMCCC_CTRL = 0,
+  LINUX_KVM_ARM_VM_SMCCC_FILTER = 0,
+  LINUX_KVM_SMCCC_FILTER_FWD_TO_USER = 2,
+  LINUX_KVM_ARM_VCPU_POWER_OFF = 0,
+  LINUX_KVM_ARM_VCPU_PSCI_0_2 = 2,
+};
+
+/// struct kvm_smccc_filter (arm64): forwards function ids base ..< base + count.
+struct linux_smccc_filter {
+  uint32_t base;
+  uint32_t count;
+  uint8_t action;
+  uint8_t pad[15];
+};
+
+/// struct kvm_vcpu_init (arm64).
+struct linux_vcpu_init {
+  uint32_t target;
+  uint32_t features[7];
+};
+
+static const unsigned long LINUX_KVM_GET_API_VERSION = KVM_GET_API_VERSION;
+static const unsigned long LINUX_KVM_CREATE_VM = KVM_CREATE_VM;
+static const unsigned long LINUX_KVM_CHECK_EXTENSION = KVM_CHECK_EXTENSION;
+static const unsigned long LINUX_KVM_GET_VCPU_MMAP_SIZE = KVM_GET_VCPU_MMAP_SIZE;
+static const unsigned long LINUX_KVM_CREATE_VCPU = KVM_CREATE_VCPU;
+static const unsigned long LINUX_KVM_SET_USER_MEMORY_REGION = KVM_SET_USER_MEMORY_REGION;
+static const unsigned long LINUX_KVM_RUN = KVM_RUN;
+static const unsigned long LINUX_KVM_SET_DEVICE_ATTR = KVM_SET_DEVICE_ATTR;
+static const unsigned long LINUX_KVM_HAS_DEVICE_ATTR = KVM_HAS_DEVICE_ATTR;
+static const unsigned long LINUX_KVM_GET_ONE_REG = _IOW(KVMIO, 0xab, struct kvm_one_reg);
+static const unsigned long LINUX_KVM_SET_ONE_REG = _IOW(KVMIO, 0xac, struct kvm_one_reg);
+static const unsigned long LINUX_KVM_ARM_VCPU_INIT = _IOW(KVMIO, 0xae, struct linux_vcpu_init);
+static const unsigned long LINUX_KVM_ARM_PREFERRED_TARGET = _IOR(KVMIO, 0xaf, struct linux_vcpu_init);
+
+#endif

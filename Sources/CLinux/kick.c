@@ -1,0 +1,55 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+// How a thread is taken out of KVM_RUN: a signal interrupts the guest, and its handler sets immediate_exit in the run
+// page, so that a kick that arrives just before the entry is not lost (Documentation/virt/kvm/api.rst, 5.2 "immediate_exit").
+#include "CLinux.h"
+
+static _Thread_local struct kvm_run *volatile target;
+
+static void kicked(int signal) {
+  (void)signal;
+  struct kvm_run *run = target;
+  if (run) *(volatile __u8 *)&run->immediate_exit = 1;
+}
+
+long linux_kick_install(void) {
+  struct sigaction action = {.sa_handler = kicked};
+  return linux_result(sigaction(linux_kick_signal(), &action, NULL));
+}
+
+struct kvm_run *linux_kick_target(struct kvm_run *run) {
+  struct kvm_run *before = target;
+  target = run;
+  return before;
+}
+
+long linux_thread_id(void) { return syscall(SYS_gettid); }
+
+long linux_kick(long thread) {
+  return linux_result(syscall(SYS_tgkill, getpid(), thread, linux_kick_signal()));
+}
+
+long linux_kick_timer(clockid_t clock) {
+  // The kernel's own timer calls: glibc's wrapper allocates, and starts a helper thread for some kinds of event.
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = linux_kick_signal()};
+#ifdef sigev_notify_thread_id
+  event.sigev_notify_thread_id = (int)linux_thread_id();
+#else
+  event._sigev_un._tid = (int)linux_thread_id();
+#endif
+  int timer;
+  long result = linux_result(syscall(SYS_timer_create, clock, &event, &timer));
+  return result < 0 ? result : timer;
+}
+
+long linux_kick_timer_set(long timer, int64_t nanoseconds) {
+  // It repeats, so that a kick which the thread was too busy to notice is followed by another.
+  struct itimerspec when = {
+      .it_value = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000},
+      .it_interval = {.tv_nsec = nanoseconds ? 10000000 : 0},
+  };
+  return linux_result(syscall(SYS_timer_settime, (int)timer, 0, &when, NULL));
+}
+
+long linux_kick_timer_delete(long timer) { return linux_result(syscall(SYS_timer_delete, (int)timer)); }

@@ -1,0 +1,76 @@
+import CLinux
+import Machine
+import Platform
+
+/// A virtual processor: runs the guest until something leaves it.
+///
+/// One thread at a time runs it; only `requestExit` may be called from others.
+public struct VCPU: ~Copyable {
+  private let runPage: Mapping
+  private let descriptor: OwnedFD
+  private let run: UnsafeMutablePointer<kvm_run>
+
+  init(_ descriptor: consuming OwnedFD, runPageSize: Int) throws(KVMError) {
+    // A kernel that claims a smaller page than the structure has would make every field of it unsafe to read.
+    guard runPageSize >= MemoryLayout<kvm_run>.size else { throw .failed(.getVCPUMapSize, .invalid) }
+    let page: Mapping
+    do { page = try Mapping(shared: descriptor, count: runPageSize) } catch { throw .failed(.mapRunPage, error) }
+    // The page lives as long as this value, and KVM lays a struct kvm_run at its start.
+    run = page.start.bindMemory(to: kvm_run.self, capacity: 1)
+    runPage = page
+    self.descriptor = descriptor
+  }
+
+  /// Sets one register (KVM_SET_ONE_REG, api.rst 4.68). About 1,500 instructions: not for the run path.
+  /// - Parameters:
+  ///   - id: of a 64-bit register, from `ARM64` or `RISCV64`.
+  /// - Throws: `KVMError.failed`; ENOENT where the host's vCPUs lack it.
+  public func setRegister(_ id: UInt64, _ value: UInt64) throws(KVMError) {
+    try transfer(.setOneRegister, LINUX_KVM_SET_ONE_REG, id, value)
+  }
+
+  /// Reads one register (KVM_GET_ONE_REG, api.rst 4.69). About 1,500 instructions: not for the run path.
+  public func register(_ id: UInt64) throws(KVMError) -> UInt64 {
+    try transfer(.getOneRegister, LINUX_KVM_GET_ONE_REG, id, 0)
+  }
+
+  @discardableResult
+  private func transfer(_ call: KVMError.Call, _ request: UInt, _ id: UInt64, _ value: UInt64) throws(KVMError)
+    -> UInt64
+  {
+    var value = value
+    let kernel = descriptor.kernel
+    let number = descriptor.number
+    let result = withUnsafeMutablePointer(to: &value) { value in
+      var register = kvm_one_reg(id: id, addr: UInt64(UInt(bitPattern: value)))
+      return withUnsafeMutablePointer(to: &register) { kernel.ioctl(number, request, UInt(bitPattern: $0)) }
+    }
+    if let errno = Errno(result: result) { throw .failed(call, errno) }
+    return value
+  }
+
+  /// Runs the guest until it leaves (KVM_RUN, api.rst 4.10), on the calling thread, whose kicks reach this vCPU meanwhile.
+  ///
+  /// An MMIO or hypercall that the last exit handed over is completed first, by the kernel, with what `answer` put there.
+  /// - Returns: why it left; `.interrupted` after a kick or a signal, in which case nothing was lost.
+  /// - Throws: `KVMError.failed` where the kernel cannot run it: EFAULT for memory that cannot be had, ENOSYS and
+  ///   EOPNOTSUPP for instructions that KVM does not emulate.
+  @inline(__always)
+  public func enter() throws(KVMError) -> Exit {
+    _ = linux_kick_target(run)
+    let result = descriptor.kernel.ioctl(descriptor.number, LINUX_KVM_RUN, 0)
+    if result >= 0 { return Exit(run) }
+    if result == -Int(EINTR) || result == -Int(EAGAIN) { return .interrupted }
+    throw .failed(.run, Errno(Int32(truncatingIfNeeded: -result)))
+  }
+
+  /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
+  public func leave() { _ = linux_kick_target(nil) }
+
+  /// Makes the present or next `enter` come back at once, with `.interrupted`; from any thread. Where the guest is running,
+  /// a signal to its thread must follow.
+  public func requestExit() { run.pointee.immediate_exit = 1 }
+
+  /// Takes back what `requestExit` or a kick asked for.
+  public func clearExitRequest() { run.pointee.immediate_exit = 0 }
+}

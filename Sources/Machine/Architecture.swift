@@ -1,0 +1,144 @@
+/// What differs between the processors that Swiftlet runs guests on, as values and pure functions: both architectures are
+/// compiled into every build and tested on every host.
+public enum Architecture: Sendable {
+  case arm64
+  case riscv64
+
+  /// The architecture whose guests this program's host can run; nil where Swiftlet has no KVM support.
+  public static var host: Architecture? {
+    #if arch(arm64)
+      .arm64
+    #elseif arch(riscv64)
+      .riscv64
+    #else
+      nil
+    #endif
+  }
+
+  /// The name that Swiftlet's commands and messages use.
+  public var name: StaticString { self == .arm64 ? "arm64" : "riscv64" }
+
+  /// `e_machine` of the architecture's ELF files: EM_AARCH64, EM_RISCV.
+  public var elfMachine: UInt16 { self == .arm64 ? 183 : 243 }
+
+  /// Number of the general register that carries the call number and the result, x0 or a0; the arguments follow it.
+  @inline(__always)
+  public var callRegister: Int { self == .arm64 ? 0 : 10 }
+
+  /// Number of the stack pointer in the trap frame: SP_EL0 or x2.
+  public var stackRegister: Int { self == .arm64 ? 31 : 2 }
+
+  /// Numbers of the trap frame's general registers that exist: x0 to x30 with SP_EL0, or x1 to x31.
+  public var generalRegisters: Range<Int> { self == .arm64 ? 0..<32 : 1..<32 }
+
+  /// The name by which assemblers and manuals call a general register of the trap frame.
+  public func registerName(_ number: Int) -> String {
+    switch self {
+    case .arm64: ARM64.registerName(number)
+    case .riscv64: RISCV64.registerName(number)
+    }
+  }
+
+  /// Name of the trap frame's status word: SPSR_EL1, sstatus.
+  public var statusName: StaticString { self == .arm64 ? "pstate" : "sstatus" }
+
+  /// The machine code of the shim: the only code of Swiftlet's that runs in a guest (see `ARM64.shim`).
+  public var shim: [UInt32] { self == .arm64 ? ARM64.shim : RISCV64.shim }
+
+  /// What a trap out of a secure applet was, from the trap frame's cause word (ESR_EL1, scause).
+  @inline(__always)
+  public func trap(cause: UInt64) -> Trap {
+    switch self {
+    case .arm64: ARM64.trap(syndrome: cause)
+    case .riscv64: RISCV64.trap(cause: cause)
+    }
+  }
+
+  /// Bytes by which the trap frame's PC has to advance to pass a call: an ecall leaves it at the instruction.
+  @inline(__always)
+  public var callLength: UInt64 { self == .arm64 ? 0 : 4 }
+
+  /// The page-table entry that maps a page or block.
+  func leaf(_ physical: UInt64, _ mapping: PageTable.Mapping, level: Int) -> UInt64 {
+    switch self {
+    case .arm64: ARM64.leaf(physical, mapping, level: level)
+    case .riscv64: RISCV64.leaf(physical, mapping)
+    }
+  }
+
+  /// The page-table entry that leads to a table of the next level.
+  func table(_ physical: UInt64) -> UInt64 { self == .arm64 ? physical | 0b11 : (physical >> 12) << 10 | 1 }
+
+  /// The registers that a secure context's vCPU starts with: it begins in the shim, which loads the trap frame.
+  public func secureStart(_ layout: SecureLayout) -> [RegisterSetting] {
+    switch self {
+    case .arm64: ARM64.secureStart(layout)
+    case .riscv64: RISCV64.secureStart(layout)
+    }
+  }
+
+  /// The trap frame's status word at the applet's first instruction: EL0 with interrupts masked, or VU mode.
+  public var initialStatus: UInt64 { self == .arm64 ? ARM64.statusEL0 : RISCV64.statusUser }
+}
+
+/// A register's KVM id (KVM_SET_ONE_REG) and the value that it gets.
+public struct RegisterSetting: Equatable, Sendable {
+  public let id: UInt64
+  public let value: UInt64
+}
+
+/// A trap out of a secure applet.
+public enum Trap: Equatable, Sendable {
+  /// SVC from EL0, ECALL from VU mode.
+  case call
+  /// Anything else an applet can raise.
+  case fault(Fault)
+}
+
+/// What an applet did that its processor refused.
+public enum Fault: Equatable, Sendable {
+  /// A load from an address that is not the applet's to read.
+  case read
+  /// A store to an address that is not the applet's to write.
+  case write
+  /// A jump to an address that is not the applet's to execute.
+  case execute
+  /// An instruction that the processor does not have.
+  case undefinedInstruction
+  /// An instruction or register of a higher privilege.
+  case privilegedInstruction
+  /// A load, store or jump at an address whose alignment the processor demands.
+  case misaligned
+  /// BRK or EBREAK.
+  case breakpoint
+  /// WFI or WFE: an applet has no interrupts to wait for.
+  case waitForInterrupt
+  /// A memory error that the hardware reported.
+  case hardware
+  /// Any other exception class or cause, by its number.
+  case other(UInt64)
+
+  /// In words, to stand after "the applet was stopped: ".
+  public var description: String {
+    switch self {
+    case .read: "read from memory that it may not read"
+    case .write: "write to memory that it may not write"
+    case .execute: "jump to memory that it may not execute"
+    case .undefinedInstruction: "undefined instruction"
+    case .privilegedInstruction: "privileged instruction"
+    case .misaligned: "misaligned access"
+    case .breakpoint: "breakpoint instruction"
+    case .waitForInterrupt: "wait for an interrupt, which an applet never gets"
+    case .hardware: "memory error reported by the hardware"
+    case .other(let code): "exception \(code)"
+    }
+  }
+
+  /// Whether the trap frame's address word says which address it was about.
+  public var hasAddress: Bool {
+    switch self {
+    case .read, .write, .execute, .misaligned: true
+    default: false
+    }
+  }
+}

@@ -1,0 +1,80 @@
+import AppletABI
+
+/// Where things lie in a secure context's memory. Virtual and guest-physical addresses are equal.
+///
+///     start        2 MiB boundary at or below the image
+///       image      text, constants, data: as the ELF file asks
+///       heap       the rest
+///       guard      one page, not mapped
+///       stack
+///     end          what the applet can reach ends here
+///       shim       one page: EL1 or VS mode may execute it
+///       frame      one page: EL1 or VS mode may write it
+///       tables     page tables, not mapped
+///     monitorEnd   multiple of the host's page size
+///       doorbell   one page without memory behind it: a store there leaves the guest (arm64 without SMCCC filter)
+public struct SecureLayout: Equatable, Sendable {
+  /// The applet's memory.
+  public let memory: Range<UInt64>
+  /// Pages that the image covers.
+  public let image: Range<UInt64>
+  /// Pages of the stack.
+  public let stack: Range<UInt64>
+  /// First address behind the monitor's pages.
+  public let monitorEnd: UInt64
+
+  public var heap: Range<UInt64> { image.upperBound..<stack.lowerBound - PageTable.pageSize }
+  public var shim: UInt64 { memory.upperBound }
+  public var frame: UInt64 { shim + PageTable.pageSize }
+  public var tables: UInt64 { frame + PageTable.pageSize }
+  public var doorbell: UInt64 { monitorEnd }
+  /// Everything that has memory behind it: one memory slot.
+  public var slot: Range<UInt64> { memory.lowerBound..<monitorEnd }
+
+  /// Bytes of memory that an applet gets where its user does not say.
+  public static let defaultMemory: UInt64 = 16 << 20
+  /// Least memory an applet can have, in bytes.
+  public static let leastMemory: UInt64 = 128 << 10
+  /// Most memory an applet can have, in bytes.
+  public static let mostMemory: UInt64 = 64 << 30
+
+  /// Why an image cannot be laid out.
+  public enum Problem: Error, Equatable {
+    /// The image starts in the page at address zero, which stays unmapped.
+    case zeroPage
+    /// The image, with a stack and its guard page, needs more memory: at least this many bytes.
+    case needsMemory(UInt64)
+    /// The memory would end beyond the address space of `limit` bytes.
+    case beyondAddressSpace(limit: UInt64)
+  }
+
+  /// - Parameters:
+  ///   - image: first and last-plus-one address that any segment covers; not empty.
+  ///   - size: bytes of the applet's memory, from `leastMemory` to `mostMemory`; rounded down to pages of 64 KiB.
+  ///   - hostPage: the host's page size in bytes.
+  ///   - addressLimit: first guest-physical address that the host cannot give.
+  public init(image: Range<UInt64>, size: UInt64, hostPage: UInt64, addressLimit: UInt64) throws(Problem) {
+    let limit = min(addressLimit, PageTable.addressLimit)
+    let page = PageTable.pageSize
+    guard image.upperBound <= limit else { throw .beyondAddressSpace(limit: limit) }
+    guard image.lowerBound >= page else { throw .zeroPage }
+    let first = image.lowerBound / page * page
+    let last = (image.upperBound + page - 1) / page * page
+    let start = first / PageTable.blockSize * PageTable.blockSize
+    let size = size / 65536 * 65536
+    let stack = min(256 << 10, size / 4) / page * page
+    let needed = last - start + page + stack
+    guard needed <= size else { throw .needsMemory((needed + 65535) / 65536 * 65536) }
+    let end = start + size
+    let monitor = 2 * page + PageTable.arenaSize(covering: size + 2 * page)
+    let monitorEnd = (end + monitor + hostPage - 1) / hostPage * hostPage
+    guard monitorEnd + hostPage <= limit else { throw .beyondAddressSpace(limit: limit) }
+    memory = start..<end
+    self.image = first..<last
+    self.stack = end - stack..<end
+    self.monitorEnd = monitorEnd
+  }
+
+  /// Bytes of the page-table arena.
+  public var tablesSize: UInt64 { monitorEnd - tables }
+}

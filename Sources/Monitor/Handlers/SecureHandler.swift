@@ -1,0 +1,41 @@
+import Applet
+import AppletABI
+import CLinux
+import Machine
+import Platform
+
+/// Answers the calls of a secure context, as the ABI header has them: GoTEE's and Swiftlet's own.
+/// - Throws: `ExecError` where the call ends the context's run.
+public func secureHandler(_ context: ExecCtx) throws(ExecError) {
+  let number = context.a0
+  guard number <= UInt64(APPLET_CALL_LAST) else { throw .unknownCall(number: number) }
+  switch Int32(truncatingIfNeeded: number) {
+  case APPLET_CALL_NANOTIME: context.ret(Clock.monotonic)
+  case APPLET_CALL_PUT_CHARACTER: try putCharacter(context)
+  case APPLET_CALL_WRITE: try write(context)
+  case APPLET_CALL_READ: try read(context)
+  case APPLET_CALL_GETRANDOM: try getrandom(context)
+  case APPLET_CALL_EXIT: context.exit(status: UInt8(truncatingIfNeeded: context.a1))
+  case APPLET_CALL_SLEEP: try sleep(context)
+  case APPLET_CALL_YIELD: yield(context)
+  case APPLET_CALL_REGION: try region(context)
+  case APPLET_CALL_ARGUMENTS: try arguments(context)
+  default: throw .unknownCall(number: number)
+  }
+}
+
+extension ExecCtx {
+  /// Gives `body` the bytes of a buffer that the applet handed over, if the applet itself may use them so.
+  /// - Throws: `ExecError.badRange`.
+  @inline(__always)
+  package func withBuffer<Result>(
+    at address: UInt64, count: UInt64, for access: Access, _ body: (UnsafeMutableRawBufferPointer) -> Result
+  ) throws(ExecError) -> Result {
+    guard let range = GuestRange(start: address, count: count) else {
+      throw .badRange(call: a0, address: address, count: count, .outside)
+    }
+    do { return try memory.withBytes(range, for: access, body) } catch {
+      throw .badRange(call: a0, address: address, count: count, error == .access ? .access : .outside)
+    }
+  }
+}

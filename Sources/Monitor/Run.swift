@@ -1,0 +1,130 @@
+import Applet
+import AppletABI
+import KVM
+import Machine
+import Platform
+
+extension ExecCtx {
+  /// What ended an entry into the guest.
+  public enum Event: Equatable, Sendable {
+    /// The applet calls; its registers say what.
+    case call
+    /// The applet raised an exception.
+    case fault(Fault)
+    /// A kick or a signal: the guest can be entered again as if nothing had been.
+    case interrupted
+  }
+
+  /// Enters the guest once and comes back: registers are loaded from the trap frame before and stored there after. To be
+  /// called again to go on.
+  /// - Throws: `ExecError.kvm`, `.unexpectedExit`, `.shim`.
+  @inline(__always)
+  @discardableResult
+  public func exec() throws(ExecError) -> Event {
+    let exit: Exit
+    do { exit = try vcpu.enter() } catch { throw .kvm(error) }
+    switch exit {
+    case .hypercall(let function) where function == 1: break
+    case .sbi(extension: 0x0800_0000, _): break
+    case .interrupted: return .interrupted
+    default: try checkRare(exit)
+    }
+    let trap = architecture.trap(cause: frame[Int(APPLET_FRAME_CAUSE)])
+    guard trap == .call else { return .init(trap) }
+    frame[Int(APPLET_FRAME_PC)] &+= architecture.callLength
+    return .call
+  }
+
+  /// Passes an exit by the doorbell, and refuses any other.
+  @inline(never)
+  private func checkRare(_ exit: Exit) throws(ExecError) {
+    switch exit {
+    case .mmio(let address, _, let isWrite, _) where isDoorbell(address, isWrite: isWrite): return
+    case .hypercall(function: 2): throw .shim
+    default: throw .unexpectedExit(exit)
+    }
+  }
+
+  /// Runs until the applet calls; its handler is not asked.
+  /// - Throws: `ExecError`: any other exception, a stop, a deadline.
+  @inline(__always)
+  public func schedule() throws(ExecError) {
+    while true {
+      switch try exec() {
+      case .call: return
+      case .fault(let fault): throw describe(fault)
+      case .interrupted: try checkStops()
+      }
+    }
+  }
+
+  /// Runs the context and answers its calls until it exits, is stopped, or fails.
+  /// - Returns: how it exited.
+  /// - Throws: `ExecError`. A context that was stopped, or has passed its deadline, can be run on.
+  public func run() throws(ExecError) -> Outcome {
+    stops.began()
+    defer {
+      vcpu.leave()
+      stops.ended()
+    }
+    if let deadline {
+      let timer: KickTimer
+      do { timer = try KickTimer(.wall) } catch { throw .host(error) }
+      timer.set(nanoseconds: deadline - Clock.monotonic)
+      return try runToEnd()
+    }
+    return try runToEnd()
+  }
+
+  private func runToEnd() throws(ExecError) -> Outcome {
+    while exitStatus == nil {
+      try schedule()
+      if let handler { try handler(self) } else { try secureHandler(self) }
+    }
+    try flush()
+    return .exited(status: exitStatus ?? 0)
+  }
+
+  /// Passes on what the applet has written without ending the line.
+  public func flush() throws(ExecError) {
+    do { try console.flush() } catch { throw .output(error) }
+  }
+
+  /// Ends the run where somebody asked for it or its time is up.
+  @inline(never)
+  func checkStops() throws(ExecError) {
+    vcpu.clearExitRequest()
+    if stops.take() { throw .stopped }
+    if let deadline, Clock.monotonic >= deadline { throw .deadline }
+  }
+
+  /// Waits in the monitor as the guest would wait: a stop or the deadline ends it.
+  /// - Returns: whether the descriptor can be read.
+  func wait(for descriptor: Int32 = -1, until end: Int64? = nil) throws(ExecError) -> Bool {
+    while true {
+      try checkStops()
+      let now = Clock.monotonic
+      if let end, now >= end { return false }
+      let limit = min(end ?? .max, deadline ?? .max)
+      do {
+        let isReady = try stops.wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0))
+        if isReady { return true }
+      } catch { throw .host(error) }
+    }
+  }
+
+  private func describe(_ fault: Fault) -> ExecError {
+    .fault(
+      fault, pc: frame[Int(APPLET_FRAME_PC)],
+      address: fault.hasAddress ? frame[Int(APPLET_FRAME_ADDRESS)] : nil)
+  }
+}
+
+extension ExecCtx.Event {
+  init(_ trap: Trap) {
+    switch trap {
+    case .call: self = .call
+    case .fault(let fault): self = .fault(fault)
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import CLinux
+import Platform
+import Synchronization
+
+/// How other threads stop a running context: a flag, the vCPU's exit request, and a signal to the thread that runs it.
+final class StopSource: Sendable {
+  private let requested = Atomic<Bool>(false)
+  /// The thread that runs the context, 0 while none does.
+  private let thread = Atomic<Int>(0)
+  private let lock = Lock()
+  /// An event descriptor that wakes a thread that waits in the monitor itself; -1 until one has waited.
+  private let event = Atomic<Int32>(-1)
+
+  init() {}
+
+  deinit {
+    let descriptor = event.load(ordering: .relaxed)
+    if descriptor >= 0 { _ = linux_close(descriptor) }
+  }
+
+  /// Asks for the stop; from any thread.
+  /// - Parameter interrupt: makes the vCPU's next entry come back; called while the run cannot end.
+  func request(interrupt: () -> Void) {
+    lock.withLock {
+      requested.store(true, ordering: .sequentiallyConsistent)
+      interrupt()
+      let descriptor = event.load(ordering: .relaxed)
+      // A full counter has woken the waiter already.
+      if descriptor >= 0 { _ = linux_event_signal(descriptor) }
+      let thread = thread.load(ordering: .relaxed)
+      // The thread cannot have ended: it takes the lock to say so first.
+      if thread != 0 { _ = linux_kick(thread) }
+    }
+  }
+
+  /// Whether a stop was asked for; takes the request back.
+  func take() -> Bool {
+    guard requested.load(ordering: .sequentiallyConsistent) else { return false }
+    return requested.exchange(false, ordering: .sequentiallyConsistent)
+  }
+
+  /// Marks the calling thread as the one that runs the context.
+  func began() { lock.withLock { thread.store(linux_thread_id(), ordering: .relaxed) } }
+
+  /// The calling thread does no longer run it.
+  func ended() { lock.withLock { thread.store(0, ordering: .relaxed) } }
+
+  /// Waits until a descriptor can be read, a stop is asked for, or time is up, whichever is first.
+  /// - Parameters:
+  ///   - descriptor: -1 for none.
+  ///   - nanoseconds: nil for ever.
+  /// - Returns: whether the descriptor can be read (or has ended).
+  func wait(for descriptor: Int32, nanoseconds: Int64?) throws(Errno) -> Bool {
+    if event.load(ordering: .relaxed) < 0 {
+      let made = Int32(truncatingIfNeeded: try checked(linux_event()))
+      lock.withLock {
+        event.store(made, ordering: .relaxed)
+        if requested.load(ordering: .sequentiallyConsistent) { _ = linux_event_signal(made) }
+      }
+    }
+    let result = linux_wait(descriptor, event.load(ordering: .relaxed), nanoseconds ?? -1)
+    if result == -Int(EINTR) { return false }
+    return try checked(result) != 0
+  }
+}

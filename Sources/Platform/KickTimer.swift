@@ -1,0 +1,28 @@
+import CLinux
+
+/// A timer that takes the calling thread out of KVM_RUN: timer_create(2) with SIGEV_THREAD_ID.
+public struct KickTimer: ~Copyable {
+  private let number: Int
+
+  /// What the timer counts.
+  public enum Kind {
+    /// Time that passes.
+    case wall
+    /// Processor time that the calling thread uses, its guest included.
+    case cpu
+  }
+
+  /// Makes a timer for the calling thread; it does not run yet.
+  /// - Throws: the kernel's error, EAGAIN where it has no timers left.
+  public init(_ kind: Kind) throws(Errno) {
+    number = try checked(linux_kick_timer(kind == .wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID))
+  }
+
+  deinit { _ = linux_kick_timer_delete(number) }
+
+  /// Kicks once so many nanoseconds have passed, and every 10 ms from then on, until it is set again.
+  public borrowing func set(nanoseconds: Int64) {
+    // It fails for numbers of timers that do not exist alone.
+    _ = linux_kick_timer_set(number, max(nanoseconds, 1))
+  }
+}

@@ -1,0 +1,112 @@
+/// The commands of the command line, with what `help` says of each.
+enum Command: CaseIterable {
+  case run, check, help
+
+  var name: StaticString {
+    switch self {
+    case .run: "run"
+    case .check: "check"
+    case .help: "help"
+    }
+  }
+
+  /// One line for the list of commands.
+  var summary: StaticString {
+    switch self {
+    case .run: "run an applet and end with its status"
+    case .check: "say whether this host can run applets, and what to do where it cannot"
+    case .help: "explain a command"
+    }
+  }
+
+  /// Its words, behind the name.
+  var synopsis: StaticString {
+    switch self {
+    case .run: "[OPTION]… APPLET.elf [ARGUMENT]…"
+    case .check: ""
+    case .help: "[COMMAND]"
+    }
+  }
+
+  var options: [Option] {
+    switch self {
+    case .run: runOptions
+    case .check, .help: []
+    }
+  }
+
+  /// What the help says below the options.
+  var details: StaticString {
+    switch self {
+    case .run:
+      """
+      APPLET.elf is a static ELF executable for this host's architecture (type EXEC or static PIE), of which no segment is
+      writable and executable. It runs in user mode of a virtual machine of its own: text read-only, data not executable,
+      the page at address zero and the one under its stack unmapped. The ARGUMENTs are the applet's.
+
+      SIZE is a number of bytes, or one with K, M, G or T behind it. DURATION is a number of seconds, or one with ns, us,
+      ms, s, m, h or d behind it.
+
+      Exit status: the applet's own (0 to 119 are left to it), or
+        121  the applet broke a rule: an exception, a call that does not exist, memory that is not its own
+        122  the command line is wrong
+        123  the host cannot run it: see swiftlet check
+        124  the time limit was reached
+        126  the file is no applet that can be run
+        127  the file cannot be read
+
+      """
+    case .check:
+      """
+      Prints a line for each thing that running applets needs.
+
+      Exit status: 0 where this host can run applets, 1 where it cannot.
+
+      """
+    case .help: ""
+    }
+  }
+
+  /// The whole help text.
+  var helpText: String {
+    var text = "Usage: swiftlet \(name) \(synopsis)\n\n\(Self.capitalized(summary)).\n\n"
+    var rows: [(String, StaticString)] = options.map { option in
+      let short = option.short.map { "-\($0), " } ?? "    "
+      return ("  \(short)--\(option.long)" + (option.argument.map { " \($0)" } ?? ""), option.help)
+    }
+    rows.append(("  -h, --help", "print this text"))
+    let width = rows.reduce(0) { max($0, $1.0.utf8.count) }
+    text += "Options:\n"
+    for (left, right) in rows { text += padded(left, to: width + 2) + "\(right)\n" }
+    let details = details.description
+    return details.isEmpty ? text : text + "\n" + details
+  }
+
+  private static func capitalized(_ text: StaticString) -> String {
+    let text = text.description
+    return text.prefix(1).uppercased() + text.dropFirst()
+  }
+
+  /// Help for the program as a whole.
+  static var overview: String {
+    var text = """
+      Usage: swiftlet COMMAND [ARGUMENT]…
+
+      Runs small bare-metal programs, applets, as KVM guests on ARM64 and RISC-V Linux hosts.
+
+      Commands:
+
+      """
+    for command in allCases { text += "  " + padded(command.name.description, to: 8) + "\(command.summary)\n" }
+    return text + """
+
+      swiftlet help COMMAND explains a command; swiftlet --version prints the version.
+
+      """
+  }
+}
+
+/// Text with spaces behind it.
+func padded(_ text: String, to width: Int) -> String {
+  text + String(repeating: " ", count: max(width - text.utf8.count, 0))
+}

@@ -1,0 +1,52 @@
+import CLinux
+
+/// Why a command ends without having done its work.
+enum Failure: Error {
+  /// `--help` was asked for: no failure, but the command's own work is not done.
+  case help(Command)
+  /// The words of the command line are off.
+  case usage(Command?, String)
+  /// Something else, with the exit status that says of which kind.
+  case failed(Status, String)
+}
+
+/// Exit statuses of Swiftlet's own. 0 to 119 are left to applets.
+enum Status: Int32 {
+  case success = 0
+  /// `check` found that this host cannot run applets.
+  case unable = 1
+  /// The applet broke a rule and was stopped: an exception, a call that does not exist, memory that is not its own.
+  case brokeRule = 121
+  /// Wrong words on the command line.
+  case usage = 122
+  /// The host cannot run it: no /dev/kvm, no permission, a failure of the kernel's.
+  case host = 123
+  /// The time limit was reached.
+  case timeLimit = 124
+  /// The file is no applet that can be run.
+  case image = 126
+  /// The file cannot be read.
+  case unreadable = 127
+  /// Stopped by SIGINT or SIGTERM: 128 and the signal's number are added up by the shell's custom.
+  case signalled = 128
+}
+
+/// Writes a line to standard error, in one write(2), so that lines of several processes do not mix.
+func complain(_ line: String) { writeAll(line + "\n", to: STDERR_FILENO) }
+
+/// Writes text to standard output.
+func say(_ text: String) { writeAll(text, to: STDOUT_FILENO) }
+
+private func writeAll(_ text: String, to descriptor: Int32) {
+  var text = text
+  text.withUTF8 { bytes in
+    var done = 0
+    while done < bytes.count {
+      let result = linux_write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+      if result == -Int(EINTR) { continue }
+      // Nobody is left to be told.
+      guard result > 0 else { return }
+      done += result
+    }
+  }
+}

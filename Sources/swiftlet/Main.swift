@@ -1,0 +1,67 @@
+import CLinux
+
+/// Swiftlet's version: `major.minor.patch`.
+let version: StaticString = "0.1.0"
+
+@main
+struct Main {
+  static func main() {
+    let words = UnsafeBufferPointer(start: linux_arguments(), count: Int(linux_argument_count()))
+    exit(status(of: Array(words)[...]))
+  }
+
+  private static func status(of words: ArraySlice<UnsafeMutablePointer<CChar>?>) -> Int32 {
+    do {
+      return try perform(words.dropFirst())
+    } catch {
+      switch error {
+      case .help(let command):
+        say(command.helpText)
+        return Status.success.rawValue
+      case .usage(let command, let message):
+        let help = command.map { "swiftlet help \($0.name)" } ?? "swiftlet help"
+        complain("swiftlet: \(message); see: \(help)")
+        return Status.usage.rawValue
+      case .failed(let status, let message):
+        complain("swiftlet: \(message)")
+        return status.rawValue
+      }
+    }
+  }
+
+  private static func perform(_ words: ArraySlice<UnsafeMutablePointer<CChar>?>) throws(Failure) -> Int32 {
+    guard let first = words.first, let first else { throw .usage(nil, "a command is missing") }
+    let name = String(cString: first)
+    switch name {
+    case "-h", "--help":
+      say(Command.overview)
+      return Status.success.rawValue
+    case "-V", "--version":
+      say("swiftlet \(version)\n")
+      return Status.success.rawValue
+    default: break
+    }
+    guard let command = Command.allCases.first(where: { $0.name.description == name }) else {
+      throw .usage(nil, name.utf8.first == 0x2d ? "unknown option '\(name)'" : "unknown command '\(name)'")
+    }
+    let parsed = try parse(words, options: command.options, command: command)
+    switch command {
+    case .run: return try run(parsed)
+    case .check: return try check(parsed)
+    case .help: return try help(parsed)
+    }
+  }
+}
+
+/// `swiftlet help [COMMAND]`.
+private func help(_ words: ParsedWords) throws(Failure) -> Int32 {
+  guard let name = words.operands.first else {
+    say(Command.overview)
+    return Status.success.rawValue
+  }
+  guard let command = Command.allCases.first(where: { $0.name.description == name }) else {
+    throw .usage(nil, "unknown command '\(name)'")
+  }
+  say(command.helpText)
+  return Status.success.rawValue
+}

@@ -1,0 +1,147 @@
+import Applet
+import KVM
+import Machine
+import Monitor
+import Platform
+
+let runOptions = [
+  Option("memory", short: "m", argument: "SIZE", help: "memory for image, heap and stack (default 16M)"),
+  Option("timeout", short: "t", argument: "DURATION", help: "stop the applet after so long (default: never)"),
+  Option(
+    "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
+  Option("verbose", short: "v", help: "say on standard error what is done"),
+]
+
+/// What the words of `swiftlet run` ask for.
+struct RunRequest {
+  var path = ""
+  var memory = SecureLayout.defaultMemory
+  var timeout: Int64?
+  var isVerbose = false
+  var options = ExecCtx.Options()
+
+  init(_ words: ParsedWords) throws(Failure) {
+    for (index, value) in words.options {
+      switch index {
+      case 0:
+        guard let size = parseSize(value) else {
+          throw .usage(
+            .run, "--memory '\(value)' is no size: give a number of bytes, or one with K, M or G, such as 16M")
+        }
+        guard size >= SecureLayout.leastMemory, size <= SecureLayout.mostMemory else {
+          throw .usage(.run, "--memory '\(value)' is out of range: give 128K to 64G")
+        }
+        memory = size
+      case 1:
+        guard let duration = parseDuration(value), duration > 0 else {
+          throw .usage(
+            .run,
+            "--timeout '\(value)' is no duration: give a number of seconds, or one with ms, s, m or h, such as 500ms")
+        }
+        timeout = duration
+      case 2:
+        switch value {
+        case "hvc": options.transport = .hvc
+        case "mmio": options.transport = .mmio
+        default: throw .usage(.run, "--transport '\(value)' does not exist: give hvc or mmio")
+        }
+      default: isVerbose = true
+      }
+    }
+    guard let path = words.operands.first else { throw .usage(.run, "the applet's file is missing") }
+    self.path = path
+    options.arguments = words.operands
+  }
+}
+
+/// `swiftlet run`.
+func run(_ words: ParsedWords) throws(Failure) -> Int32 {
+  let request = try RunRequest(words)
+  guard let architecture = Architecture.host else {
+    throw .failed(.host, "this host is neither ARM64 nor RISC-V: applets run there, or on an emulated board (make run)")
+  }
+  if architecture == .riscv64, request.options.transport != nil {
+    throw .usage(.run, "--transport is for arm64: on riscv64 calls always travel by SBI")
+  }
+  let start = Clock.monotonic
+  let kernel = LinuxKernel()
+  let image: AppletImage
+  do { image = try AppletImage(path: request.path, architecture: architecture, kernel: kernel) } catch {
+    throw .failed(error.isUnreadable ? .unreadable : .image, "\(request.path): \(error.description)")
+  }
+  let system: System
+  do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
+  if request.isVerbose { describe(image, request) }
+  let context: ExecCtx
+  do {
+    context = try ExecCtx(
+      image: image, memorySize: request.memory, system: system, architecture: architecture, kernel: kernel,
+      options: request.options)
+  } catch {
+    switch error {
+    case .image(let error): throw .failed(.image, "\(request.path): \(error.description)")
+    case .kvm(.failed(.setDeviceAttribute, _)) where request.options.transport == .hvc:
+      throw .failed(
+        .host, "--transport hvc: this kernel has no SMCCC filter (Linux 6.4 and later have): use --transport mmio")
+    case .kvm(let error): throw .failed(.host, error.description)
+    }
+  }
+  if request.isVerbose { describe(context, start) }
+  if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }
+  do throws(ExecError) {
+    let outcome = try context.run()
+    guard case .exited(let status) = outcome else { return Status.success.rawValue }
+    if request.isVerbose {
+      complain("swiftlet: exited with status \(status) after \(microseconds(since: start)) us")
+    }
+    return Int32(status)
+  } catch {
+    // What it had written comes first: it explains how it got there.
+    try? context.flush()
+    throw failure(error, of: context, request)
+  }
+}
+
+private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequest) -> Failure {
+  switch error {
+  case .deadline:
+    return .failed(
+      .timeLimit, "\(request.path): \(error.description) (--timeout), and was stopped at pc \(hex(context.pc))")
+  case .stopped: return .failed(.signalled, "\(request.path): stopped")
+  case .fault, .unknownCall, .badRange, .unexpectedExit, .shim:
+    return .failed(.brokeRule, "\(request.path): \(error.description)\n" + context.description.dropLast())
+  case .kvm, .output, .input, .host: return .failed(.host, "\(request.path): \(error.description)")
+  }
+}
+
+private func describe(_ image: borrowing AppletImage, _ request: RunRequest) {
+  complain("swiftlet: \(request.path): entry \(hex(image.entry))")
+  for segment in image.segments {
+    let access = segment.access
+    let letters = "r\(access.contains(.write) ? "w" : "-")\(access.contains(.execute) ? "x" : "-")"
+    complain("swiftlet:   segment \(hex(segment.address)) \(segment.size) bytes \(letters)")
+  }
+}
+
+private func describe(_ context: ExecCtx, _ start: Int64) {
+  let layout = context.memory.layout
+  let transport: StaticString =
+    switch context.transport {
+    case .hvc: "hvc"
+    case .mmio: "mmio doorbell"
+    case .sbi: "sbi"
+    }
+  complain(
+    "swiftlet: memory \(hex(layout.memory.lowerBound)) to \(hex(layout.memory.upperBound)), calls by \(transport)")
+  complain("swiftlet: ready after \(microseconds(since: start)) us")
+}
+
+private func microseconds(since start: Int64) -> Int64 { (Clock.monotonic - start) / 1000 }
+
+extension Int64 {
+  /// The sum, or the greatest number where it would be greater.
+  func addingSaturating(_ other: Int64) -> Int64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
+  }
+}

@@ -1,0 +1,146 @@
+// The shim of secure contexts on arm64, as assembly. Sources/Machine/ARM64Shim.swift holds its machine code; a test
+// assembles this file and compares. VBAR_EL1 points at its start, SP_EL1 at the trap frame.
+#include "applet_abi.h"
+#define WORD(index) ((index) * 8)
+
+  .macro vector offset, target
+  .org \offset
+  b \target
+  .endm
+
+  .text
+  .org 0
+  // From EL1 itself: the shim is broken, or the monitor gave it a broken frame.
+  vector 0x000, broken
+  vector 0x080, broken
+  vector 0x100, broken
+  vector 0x180, broken
+  vector 0x200, broken
+  vector 0x280, broken
+  vector 0x300, broken
+  vector 0x380, broken
+  // From the applet, EL0: every exception leaves all its registers in the frame.
+  .org 0x400
+  stp x0, x1, [sp, #WORD(0)]
+  stp x2, x3, [sp, #WORD(2)]
+  stp x4, x5, [sp, #WORD(4)]
+  stp x6, x7, [sp, #WORD(6)]
+  stp x8, x9, [sp, #WORD(8)]
+  stp x10, x11, [sp, #WORD(10)]
+  stp x12, x13, [sp, #WORD(12)]
+  stp x14, x15, [sp, #WORD(14)]
+  stp x16, x17, [sp, #WORD(16)]
+  stp x18, x19, [sp, #WORD(18)]
+  stp x20, x21, [sp, #WORD(20)]
+  stp x22, x23, [sp, #WORD(22)]
+  stp x24, x25, [sp, #WORD(24)]
+  stp x26, x27, [sp, #WORD(26)]
+  stp x28, x29, [sp, #WORD(28)]
+  mrs x0, sp_el0
+  stp x30, x0, [sp, #WORD(30)]
+  mrs x0, elr_el1
+  mrs x1, spsr_el1
+  stp x0, x1, [sp, #WORD(APPLET_FRAME_PC)]
+  mrs x0, esr_el1
+  mrs x1, far_el1
+  stp x0, x1, [sp, #WORD(APPLET_FRAME_CAUSE)]
+  ldp x1, x2, [sp, #WORD(APPLET_FRAME_FLAGS)]
+  cbnz x1, save_floating_point
+leave:
+  mov x0, #1
+  hvc #0  // with the MMIO transport: str w0, [x2]
+  b resume
+  vector 0x480, broken // the applet runs with interrupts masked
+  vector 0x500, broken
+  vector 0x580, 0x400 // SError: its syndrome tells it apart
+  // The applet cannot switch to AArch32.
+  vector 0x600, broken
+  vector 0x680, broken
+  vector 0x700, broken
+  vector 0x780, broken
+
+  .org 0x800
+// Where a vCPU starts, and where it goes on after each exit: all registers come from the frame.
+resume:
+  ldr x1, [sp, #WORD(APPLET_FRAME_FLAGS)]
+  cbnz x1, prepare
+restore:
+  ldp x0, x1, [sp, #WORD(APPLET_FRAME_PC)]
+  msr elr_el1, x0
+  msr spsr_el1, x1
+  ldp x30, x0, [sp, #WORD(30)]
+  msr sp_el0, x0
+  ldp x28, x29, [sp, #WORD(28)]
+  ldp x26, x27, [sp, #WORD(26)]
+  ldp x24, x25, [sp, #WORD(24)]
+  ldp x22, x23, [sp, #WORD(22)]
+  ldp x20, x21, [sp, #WORD(20)]
+  ldp x18, x19, [sp, #WORD(18)]
+  ldp x16, x17, [sp, #WORD(16)]
+  ldp x14, x15, [sp, #WORD(14)]
+  ldp x12, x13, [sp, #WORD(12)]
+  ldp x10, x11, [sp, #WORD(10)]
+  ldp x8, x9, [sp, #WORD(8)]
+  ldp x6, x7, [sp, #WORD(6)]
+  ldp x4, x5, [sp, #WORD(4)]
+  ldp x2, x3, [sp, #WORD(2)]
+  ldp x0, x1, [sp, #WORD(0)]
+  eret
+
+// The rare work of an exit or entry, asked for by the frame's flags.
+save_floating_point:
+  stp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
+  stp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
+  stp q4, q5, [sp, #WORD(APPLET_FRAME_FP + 8)]
+  stp q6, q7, [sp, #WORD(APPLET_FRAME_FP + 12)]
+  stp q8, q9, [sp, #WORD(APPLET_FRAME_FP + 16)]
+  stp q10, q11, [sp, #WORD(APPLET_FRAME_FP + 20)]
+  stp q12, q13, [sp, #WORD(APPLET_FRAME_FP + 24)]
+  stp q14, q15, [sp, #WORD(APPLET_FRAME_FP + 28)]
+  stp q16, q17, [sp, #WORD(APPLET_FRAME_FP + 32)]
+  stp q18, q19, [sp, #WORD(APPLET_FRAME_FP + 36)]
+  stp q20, q21, [sp, #WORD(APPLET_FRAME_FP + 40)]
+  stp q22, q23, [sp, #WORD(APPLET_FRAME_FP + 44)]
+  stp q24, q25, [sp, #WORD(APPLET_FRAME_FP + 48)]
+  stp q26, q27, [sp, #WORD(APPLET_FRAME_FP + 52)]
+  stp q28, q29, [sp, #WORD(APPLET_FRAME_FP + 56)]
+  stp q30, q31, [sp, #WORD(APPLET_FRAME_FP + 60)]
+  mrs x0, fpcr
+  mrs x1, fpsr
+  stp x0, x1, [sp, #WORD(APPLET_FRAME_FP_CONTROL)]
+  b leave
+prepare:
+  tbz x1, #1, 1f // APPLET_FLAG_FENCE
+  and x0, x1, #APPLET_FLAG_FP
+  str x0, [sp, #WORD(APPLET_FRAME_FLAGS)]
+  dsb ishst
+  tlbi vmalle1is
+  ic ialluis
+  dsb ish
+  isb
+1:
+  tbz x1, #0, restore // APPLET_FLAG_FP
+  ldp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
+  ldp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
+  ldp q4, q5, [sp, #WORD(APPLET_FRAME_FP + 8)]
+  ldp q6, q7, [sp, #WORD(APPLET_FRAME_FP + 12)]
+  ldp q8, q9, [sp, #WORD(APPLET_FRAME_FP + 16)]
+  ldp q10, q11, [sp, #WORD(APPLET_FRAME_FP + 20)]
+  ldp q12, q13, [sp, #WORD(APPLET_FRAME_FP + 24)]
+  ldp q14, q15, [sp, #WORD(APPLET_FRAME_FP + 28)]
+  ldp q16, q17, [sp, #WORD(APPLET_FRAME_FP + 32)]
+  ldp q18, q19, [sp, #WORD(APPLET_FRAME_FP + 36)]
+  ldp q20, q21, [sp, #WORD(APPLET_FRAME_FP + 40)]
+  ldp q22, q23, [sp, #WORD(APPLET_FRAME_FP + 44)]
+  ldp q24, q25, [sp, #WORD(APPLET_FRAME_FP + 48)]
+  ldp q26, q27, [sp, #WORD(APPLET_FRAME_FP + 52)]
+  ldp q28, q29, [sp, #WORD(APPLET_FRAME_FP + 56)]
+  ldp q30, q31, [sp, #WORD(APPLET_FRAME_FP + 60)]
+  ldp x0, x1, [sp, #WORD(APPLET_FRAME_FP_CONTROL)]
+  msr fpcr, x0
+  msr fpsr, x1
+  b restore
+broken:
+  mov x0, #2
+  hvc #0
+  b broken
