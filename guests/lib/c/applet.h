@@ -140,7 +140,7 @@ uint64_t argument_number(size_t index, uint64_t otherwise);
 /* The first region of that use (enum applet_region_use); a panic where there is none. */
 struct applet_region region_of_use(uint64_t use);
 
-/* What compilers and runtimes expect by these names: memory.c, heap.c, exit.c, random.c, putchar.c. */
+/* What compilers and runtimes expect by these names: memory.c, heap.c, exit.c, random.c, putchar.c, round.c. */
 void *memcpy(void *restrict to, const void *restrict from, size_t length);
 void *memmove(void *to, const void *from, size_t length);
 void *memset(void *to, int value, size_t length);
@@ -153,5 +153,8 @@ int posix_memalign(void **result, size_t alignment, size_t size);
 void free(void *pointer);
 void arc4random_buf(void *bytes, size_t length);
 int putchar(int character);
+double trunc(double value);
+double ceil(double value);
+double floor(double value);
 
 #endif

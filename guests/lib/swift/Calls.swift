@@ -58,10 +58,10 @@ public enum Calls {
   }
 
   /// A region of the applet's memory; errno is ENOENT past the last.
-  public static func region(_ index: UInt64) throws(CallError) -> applet_region {
+  public static func region(_ index: UInt64) throws(CallError) -> Region {
     var region = applet_region()
     _ = try checked(applet_region(index, &region))
-    return region
+    return Region(region)
   }
 
   /// The size in bytes of all arguments, of which as many are copied as fit.

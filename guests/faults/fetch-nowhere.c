@@ -1,0 +1,9 @@
+/* Jumps to an address without memory: near the top of what page tables can map, or where its argument says. */
+#include "probe.h"
+
+int main(void) {
+  uint64_t address = argument_number(1, 0x3ffffff000);
+  print("fetch-nowhere: jumping to %p\n", (void *)address);
+  jump(address);
+  panic("there is code");
+}

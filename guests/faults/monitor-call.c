@@ -1,0 +1,55 @@
+/* Tries to reach past the monitor's shim to the host's kernel. arm64: HVC, or SMC with the argument smc, both undefined
+ * in EL0. riscv64: ECALL with the extension numbers that KVM and the firmware know in a7, which are ordinary calls of
+ * the monitor all the same; or with the one number that its argument says. */
+#include "applet.h"
+
+#if defined(__aarch64__)
+int main(void) {
+  struct arguments arguments;
+  arguments_load(&arguments);
+  if (text_after(argument(&arguments, 1), "smc") != NULL) {
+    print("monitor-call: smc\n");
+    __asm__ volatile(".inst 0xd4000003" : : : "x0", "x1", "x2", "x3", "memory"); /* smc #0 */
+  } else {
+    print("monitor-call: hvc\n");
+    __asm__ volatile(".inst 0xd4000002" : : : "x0", "x1", "x2", "x3", "memory"); /* hvc #0 */
+  }
+  panic("the host's kernel answered");
+}
+
+#elif defined(__riscv)
+static void try(uint64_t extension) {
+  register uint64_t a0 __asm__("a0") = APPLET_CALL_NANOTIME;
+  register uint64_t a7 __asm__("a7") = extension;
+  int64_t before = applet_nanotime();
+  __asm__ volatile("ecall" : "+r"(a0), "+r"(a7) : : "memory");
+  int64_t after = applet_nanotime();
+  if ((int64_t)a0 < before || (int64_t)a0 > after || a7 != extension) {
+    panic("a7 = 0x%lx changed the call: a0 = 0x%lx, a7 = 0x%lx", extension, a0, a7);
+  }
+  print("monitor-call: a7 = 0x%lx makes no difference\n", extension);
+}
+
+int main(void) {
+  static const uint64_t extensions[] = {
+    0,          /* set timer, of old */
+    1,          /* put character, of old */
+    8,          /* shut down, of old */
+    0x10,       /* base */
+    0x08000000, /* experimental: the monitor's own */
+    0x09000000, /* vendor */
+    0x4442434e, /* debug console */
+    0x53525354, /* system reset */
+    UINT64_MAX,
+  };
+  uint64_t only = argument_number(1, UINT64_MAX);
+  if (only != UINT64_MAX) {
+    try(only);
+    return 0;
+  }
+  for (size_t i = 0; i < sizeof extensions / sizeof extensions[0]; i++) {
+    try(extensions[i]);
+  }
+  return 0;
+}
+#endif
