@@ -170,6 +170,7 @@ static struct command start(char **command, int terminal) {
         unsigned number;
         if (master < 0 || ioctl(master, TIOCSPTLCK, &zero) || ioctl(master, TIOCGPTN, &number)) give_up("/dev/ptmx");
         snprintf(path, sizeof path, "/dev/pts/%u", number);
+        ioctl(master, TIOCSWINSZ, &(struct winsize){.ws_row = 24, .ws_col = 80});  // until the host says its own
         in[0] = out[1] = err[1] = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
         in[1] = out[0] = master;
         err[0] = -1;
