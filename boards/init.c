@@ -304,7 +304,7 @@ int main(void) {
     start_loopback();
 
     // boards/run passes its settings on the kernel's command line, which hands them to init as environment variables.
-    long settle = take_number("board_settle"), terminal = take_number("board_tty");
+    long start_at = take_number("board_start_at"), terminal = take_number("board_tty");
     const char *name = getenv("board_name");
     if (name) sethostname(name, strlen(name));
     char *term = getenv("board_term") ? strdup(getenv("board_term")) : NULL;
@@ -321,7 +321,7 @@ int main(void) {
     int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
 
     char **command = read_command();
-    pause_for(settle);
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &(struct timespec){.tv_sec = start_at}, NULL);
     struct command it = start(command, terminal);
     unsigned char status = serve(&it, children);
     send_frame('x', &status, 1);
