@@ -48,15 +48,16 @@
 #define APPLET_FRAME_STATUS 33  /* SPSR_EL1, sstatus */
 #define APPLET_FRAME_CAUSE 34   /* ESR_EL1, scause */
 #define APPLET_FRAME_ADDRESS 35 /* FAR_EL1, stval */
-#define APPLET_FRAME_FLAGS 36   /* APPLET_FLAG_…, set by the monitor, read by the shim */
+#define APPLET_FRAME_ON_EXIT 36  /* set by the monitor: not zero, the shim saves the floating-point registers at each exit */
 #define APPLET_FRAME_DOORBELL 37 /* arm64: where the shim stores to leave the guest by MMIO */
-#define APPLET_FRAME_FP_CONTROL 38 /* FPCR, fcsr */
-#define APPLET_FRAME_FP_STATUS 39  /* FPSR */
+#define APPLET_FRAME_ON_ENTRY 38 /* APPLET_ENTRY_…, set by the monitor for the next entry, cleared by the shim */
+#define APPLET_FRAME_FP_CONTROL 40 /* FPCR, fcsr */
+#define APPLET_FRAME_FP_STATUS 41  /* FPSR */
 #define APPLET_FRAME_FP 64      /* q0 to q31 (two words each), f0 to f31 (one word each) */
 #define APPLET_FRAME_WORDS 128
 
-#define APPLET_FLAG_FP 1        /* save the floating-point registers in the frame at each exit, load them at each entry */
-#define APPLET_FLAG_FENCE 2     /* at the next entry forget cached translations and instructions; cleared by the shim */
+#define APPLET_ENTRY_FENCE 1 /* forget cached translations and instructions */
+#define APPLET_ENTRY_FP 2    /* load the floating-point registers from the frame */
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

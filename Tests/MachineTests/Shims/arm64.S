@@ -44,7 +44,7 @@
   mrs x0, esr_el1
   mrs x1, far_el1
   stp x0, x1, [sp, #WORD(APPLET_FRAME_CAUSE)]
-  ldp x1, x2, [sp, #WORD(APPLET_FRAME_FLAGS)]
+  ldp x1, x2, [sp, #WORD(APPLET_FRAME_ON_EXIT)] // x2: the doorbell
   cbnz x1, save_floating_point
 leave:
   mov x0, #1
@@ -62,7 +62,7 @@ leave:
   .org 0x800
 // Where a vCPU starts, and where it goes on after each exit: all registers come from the frame.
 resume:
-  ldr x1, [sp, #WORD(APPLET_FRAME_FLAGS)]
+  ldr x1, [sp, #WORD(APPLET_FRAME_ON_ENTRY)]
   cbnz x1, prepare
 restore:
   ldp x0, x1, [sp, #WORD(APPLET_FRAME_PC)]
@@ -87,7 +87,7 @@ restore:
   ldp x0, x1, [sp, #WORD(0)]
   eret
 
-// The rare work of an exit or entry, asked for by the frame's flags.
+// The rare work of an exit or entry, asked for by the frame.
 save_floating_point:
   stp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
   stp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
@@ -110,16 +110,15 @@ save_floating_point:
   stp x0, x1, [sp, #WORD(APPLET_FRAME_FP_CONTROL)]
   b leave
 prepare:
-  tbz x1, #1, 1f // APPLET_FLAG_FENCE
-  and x0, x1, #APPLET_FLAG_FP
-  str x0, [sp, #WORD(APPLET_FRAME_FLAGS)]
+  str xzr, [sp, #WORD(APPLET_FRAME_ON_ENTRY)]
+  tbz x1, #0, 1f // APPLET_ENTRY_FENCE
   dsb ishst
   tlbi vmalle1is
   ic ialluis
   dsb ish
   isb
 1:
-  tbz x1, #0, restore // APPLET_FLAG_FP
+  tbz x1, #1, restore // APPLET_ENTRY_FP
   ldp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
   ldp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
   ldp q4, q5, [sp, #WORD(APPLET_FRAME_FP + 8)]

@@ -47,14 +47,14 @@ trap:
   sd t0, WORD(APPLET_FRAME_CAUSE)(tp)
   csrr t0, stval
   sd t0, WORD(APPLET_FRAME_ADDRESS)(tp)
-  ld t0, WORD(APPLET_FRAME_FLAGS)(tp)
+  ld t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
   bnez t0, save_floating_point
 leave:
   lui a7, 0x8000 // SBI's experimental extension range begins at 0x08000000
   ecall
 // Where a vCPU starts, and where it goes on after each exit: all registers come from the frame, whose address is in tp.
 resume:
-  ld t0, WORD(APPLET_FRAME_FLAGS)(tp)
+  ld t0, WORD(APPLET_FRAME_ON_ENTRY)(tp)
   bnez t0, prepare
 restore:
   ld t0, WORD(APPLET_FRAME_PC)(tp)
@@ -94,7 +94,7 @@ restore:
   csrrw tp, sscratch, tp
   sret
 
-// The rare work of an exit or entry, asked for by the frame's flags.
+// The rare work of an exit or entry, asked for by the frame.
 save_floating_point:
   fsd f0, WORD(APPLET_FRAME_FP + 0)(tp)
   fsd f1, WORD(APPLET_FRAME_FP + 1)(tp)
@@ -132,14 +132,13 @@ save_floating_point:
   sd t0, WORD(APPLET_FRAME_FP_CONTROL)(tp)
   j leave
 prepare:
-  andi t1, t0, APPLET_FLAG_FENCE
+  sd zero, WORD(APPLET_FRAME_ON_ENTRY)(tp)
+  andi t1, t0, APPLET_ENTRY_FENCE
   beqz t1, 1f
-  andi t1, t0, APPLET_FLAG_FP
-  sd t1, WORD(APPLET_FRAME_FLAGS)(tp)
   sfence.vma
   fence.i
 1:
-  andi t1, t0, APPLET_FLAG_FP
+  andi t1, t0, APPLET_ENTRY_FP
   beqz t1, restore
   fld f0, WORD(APPLET_FRAME_FP + 0)(tp)
   fld f1, WORD(APPLET_FRAME_FP + 1)(tp)
