@@ -1,7 +1,7 @@
 import Applet
 
-/// Uses what Embedded Swift allocates memory for: classes, arrays, strings, dictionaries. Then takes far more than there
-/// is, a part at a time, so that memory which is not given back and merged would run out.
+/// Uses what Embedded Swift allocates memory for: classes, arrays, strings, dictionaries. Then takes far more than
+/// there is, a part at a time, so that memory which is not given back and merged would run out.
 @main
 struct Heap {
   static func main() {
