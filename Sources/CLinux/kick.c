@@ -43,11 +43,10 @@ long linux_kick_timer(clockid_t clock) {
   return result < 0 ? result : timer;
 }
 
-long linux_kick_timer_set(long timer, int64_t nanoseconds) {
-  // It repeats, so that a kick which the thread was too busy to notice is followed by another.
+long linux_kick_timer_set(long timer, int64_t first, int64_t interval) {
   struct itimerspec when = {
-      .it_value = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000},
-      .it_interval = {.tv_nsec = nanoseconds ? 10000000 : 0},
+      .it_value = {.tv_sec = first / 1000000000, .tv_nsec = first % 1000000000},
+      .it_interval = {.tv_sec = interval / 1000000000, .tv_nsec = interval % 1000000000},
   };
   return linux_result(syscall(SYS_timer_settime, (int)timer, 0, &when, NULL));
 }

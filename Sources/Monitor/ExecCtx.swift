@@ -23,7 +23,10 @@ public final class ExecCtx: @unchecked Sendable {
   /// The trap frame: `APPLET_FRAME_WORDS` words in the context's own memory, which live as long as the context.
   let frame: UnsafeMutablePointer<UInt64>
   private let doorbell: UInt64
-  let stops = StopSource()
+  let control = RunControl()
+  var limits = Limits()
+  /// Calls that it has made.
+  public internal(set) var calls: UInt64 = 0
 
   /// Answers the context's calls; nil for `secureHandler`, GoTEE's calls and Swiftlet's.
   public var handler: Handler?
@@ -33,8 +36,9 @@ public final class ExecCtx: @unchecked Sendable {
   public let input: Int32
   /// Its name and arguments, each ended by a zero byte.
   public let arguments: [UInt8]
-  /// CLOCK_MONOTONIC nanoseconds after which `run()` stops with `.deadline`; nil for never.
-  public var deadline: Int64?
+  /// Asked when a limit is passed: gives the nanoseconds by which it is extended, or nil to end the run. nil for no
+  /// extension ever.
+  public var limitHandler: ((ExecCtx, Limit) -> Int64?)?
   /// The status that it exited with; nil before.
   public private(set) var exitStatus: UInt8?
 
@@ -149,8 +153,13 @@ public final class ExecCtx: @unchecked Sendable {
   /// Stops the context, from any thread, wherever it is: its run ends with `.stopped`. A context that does not run is
   /// stopped at its next run.
   public func stop() {
-    stops.request { vcpu.requestExit() }
+    control.requestStop { vcpu.requestExit() }
   }
+
+  /// Waits, on any thread but the one that runs the context, until its run has ended; before its first run, until that has.
+  /// - Parameter deadline: CLOCK_MONOTONIC nanoseconds after which it is not waited for any longer; nil for never.
+  /// - Returns: whether the run has ended.
+  public func waitUntilDone(deadline: Int64? = nil) -> Bool { control.waitForEnd(until: deadline) }
 
   /// Whether an exit that is no hypercall is the guest's doorbell.
   func isDoorbell(_ address: UInt64, isWrite: Bool) -> Bool { isWrite && address == doorbell && transport == .mmio }

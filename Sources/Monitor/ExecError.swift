@@ -5,10 +5,10 @@ import Platform
 
 /// Why a context stopped running, other than by exiting.
 public enum ExecError: Error, Equatable {
-  /// `stop()` was called.
+  /// `stop()` was called; `run()` makes an outcome of it.
   case stopped
-  /// The wall-clock deadline has passed.
-  case deadline
+  /// A limit was passed, and not extended.
+  case limit(Limit)
   /// The applet raised an exception that is no call: what, where (PC), and at which address if it was about one.
   case fault(Fault, pc: UInt64, address: UInt64?)
   /// The applet made a call that does not exist.
@@ -40,7 +40,9 @@ public enum ExecError: Error, Equatable {
   public var description: String {
     switch self {
     case .stopped: "stopped"
-    case .deadline: "still running at its time limit"
+    case .limit(.deadline): "still running at its time limit"
+    case .limit(.cpuBudget): "has used up its processor time"
+    case .limit(.callBudget): "has used up the processor time of one call"
     case .fault(let fault, let pc, let address):
       if let address {
         "\(fault.description), address \(hex(address)), at pc \(hex(pc))"
@@ -75,4 +77,6 @@ public enum ExecError: Error, Equatable {
 public enum Outcome: Equatable, Sendable {
   /// The applet exited with a status, 0 to 255.
   case exited(status: UInt8)
+  /// `stop()` ended its run.
+  case stopped
 }

@@ -59,27 +59,27 @@ extension ExecCtx {
   }
 
   /// Runs the context and answers its calls until it exits, is stopped, or fails.
-  /// - Returns: how it exited.
-  /// - Throws: `ExecError`. A context that was stopped, or has passed its deadline, can be run on.
+  /// - Returns: how it ended. A context that was stopped can be run on.
+  /// - Throws: `ExecError`. A context that has passed a limit can be run on.
   public func run() throws(ExecError) -> Outcome {
-    stops.began()
+    control.began()
     defer {
       vcpu.leave()
-      stops.ended()
+      limits.end()
+      control.ended()
     }
-    if let deadline {
-      let timer: KickTimer
-      do { timer = try KickTimer(.wall) } catch { throw .host(error) }
-      timer.set(nanoseconds: deadline - Clock.monotonic)
-      return try runToEnd()
-    }
-    return try runToEnd()
-  }
-
-  private func runToEnd() throws(ExecError) -> Outcome {
-    while exitStatus == nil {
-      try schedule()
-      if let handler { try handler(self) } else { try secureHandler(self) }
+    do { try limits.begin(calls: calls) } catch { throw .host(error) }
+    do throws(ExecError) {
+      while exitStatus == nil {
+        try schedule()
+        calls &+= 1
+        if let handler { try handler(self) } else { try secureHandler(self) }
+      }
+    } catch {
+      // What it has written comes first: it tells how it got there.
+      try? console.flush()
+      if error == .stopped { return .stopped }
+      throw error
     }
     try flush()
     return .exited(status: exitStatus ?? 0)
@@ -90,15 +90,15 @@ extension ExecCtx {
     do { try console.flush() } catch { throw .output(error) }
   }
 
-  /// Ends the run where somebody asked for it or its time is up.
+  /// Ends the run where somebody asked for it or a limit is passed.
   @inline(never)
   func checkStops() throws(ExecError) {
     vcpu.clearExitRequest()
-    if stops.take() { throw .stopped }
-    if let deadline, Clock.monotonic >= deadline { throw .deadline }
+    if control.takeStop() { throw .stopped }
+    try checkLimits()
   }
 
-  /// Waits in the monitor as the guest would wait: a stop or the deadline ends it.
+  /// Waits in the monitor as the guest would wait: a stop or a limit ends it.
   /// - Returns: whether the descriptor can be read.
   func wait(for descriptor: Int32 = -1, until end: Int64? = nil) throws(ExecError) -> Bool {
     while true {
@@ -107,7 +107,7 @@ extension ExecCtx {
       if let end, now >= end { return false }
       let limit = min(end ?? .max, deadline ?? .max)
       do {
-        let isReady = try stops.wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0))
+        let isReady = try control.wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0))
         if isReady { return true }
       } catch { throw .host(error) }
     }

@@ -20,9 +20,10 @@ public struct KickTimer: ~Copyable {
 
   deinit { _ = linux_kick_timer_delete(number) }
 
-  /// Kicks once so many nanoseconds have passed, and every 10 ms from then on, until it is set again.
-  public borrowing func set(nanoseconds: Int64) {
+  /// Kicks once so many nanoseconds have passed, and at every interval from then on, until it is set again: a kick that
+  /// comes while the thread is in the monitor must be followed by another.
+  public borrowing func set(nanoseconds: Int64, interval: Int64 = 10_000_000) {
     // It fails for numbers of timers that do not exist alone.
-    _ = linux_kick_timer_set(number, max(nanoseconds, 1))
+    _ = linux_kick_timer_set(number, max(nanoseconds, 1), interval)
   }
 }

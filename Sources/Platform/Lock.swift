@@ -1,18 +1,23 @@
 import CLinux
 
-/// A mutual-exclusion lock: pthread_mutex_t.
+/// A mutual-exclusion lock with a condition to wait for: pthread_mutex_t and pthread_cond_t.
 public final class Lock: @unchecked Sendable {
-  // A mutex must not move once it is used: it lives in memory of its own.
+  // Neither may move once it is used: they live in memory of their own.
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+  private let condition: UnsafeMutablePointer<pthread_cond_t>
 
   public init() {
     mutex = .allocate(capacity: 1)
-    // With default attributes neither this nor the calls below can fail.
+    condition = .allocate(capacity: 1)
+    // With these attributes neither this nor the calls below can fail.
     pthread_mutex_init(mutex, nil)
+    linux_condition_init(condition)
   }
 
   deinit {
+    pthread_cond_destroy(condition)
     pthread_mutex_destroy(mutex)
+    condition.deallocate()
     mutex.deallocate()
   }
 
@@ -23,4 +28,12 @@ public final class Lock: @unchecked Sendable {
     defer { pthread_mutex_unlock(mutex) }
     return try body()
   }
+
+  /// Lets other threads have the lock until one of them calls `wakeAll`, or time is up. To be called inside `withLock`, in a
+  /// loop that looks whether what is waited for has come.
+  /// - Parameter end: CLOCK_MONOTONIC nanoseconds; nil for ever.
+  public func wait(until end: Int64? = nil) { linux_condition_wait(condition, mutex, end ?? -1) }
+
+  /// Wakes all threads that wait.
+  public func wakeAll() { pthread_cond_broadcast(condition) }
 }

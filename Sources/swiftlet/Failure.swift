@@ -27,8 +27,8 @@ enum Status: Int32 {
   case image = 126
   /// The file cannot be read.
   case unreadable = 127
-  /// Stopped by SIGINT or SIGTERM: 128 and the signal's number are added up by the shell's custom.
-  case signalled = 128
+  /// Stopped from outside.
+  case stopped = 125
 }
 
 /// Writes a line to standard error, in one write(2), so that lines of several processes do not mix.

@@ -88,26 +88,22 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   }
   if request.isVerbose { describe(context, start) }
   if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }
-  do throws(ExecError) {
-    let outcome = try context.run()
-    guard case .exited(let status) = outcome else { return Status.success.rawValue }
-    if request.isVerbose {
-      complain("swiftlet: exited with status \(status) after \(microseconds(since: start)) us")
-    }
+  let outcome: Outcome
+  do { outcome = try context.run() } catch { throw failure(error, of: context, request) }
+  switch outcome {
+  case .exited(let status):
+    if request.isVerbose { complain("swiftlet: exited with status \(status) after \(microseconds(since: start)) us") }
     return Int32(status)
-  } catch {
-    // What it had written comes first: it explains how it got there.
-    try? context.flush()
-    throw failure(error, of: context, request)
+  case .stopped: throw .failed(.stopped, "\(request.path): stopped")
   }
 }
 
 private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequest) -> Failure {
   switch error {
-  case .deadline:
+  case .limit:
     return .failed(
       .timeLimit, "\(request.path): \(error.description) (--timeout), and was stopped at pc \(hex(context.pc))")
-  case .stopped: return .failed(.signalled, "\(request.path): stopped")
+  case .stopped: return .failed(.stopped, "\(request.path): stopped")
   case .fault, .unknownCall, .badRange, .unexpectedExit, .shim:
     return .failed(.brokeRule, "\(request.path): \(error.description)\n" + context.description.dropLast())
   case .kvm, .output, .input, .host: return .failed(.host, "\(request.path): \(error.description)")
@@ -137,11 +133,3 @@ private func describe(_ context: ExecCtx, _ start: Int64) {
 }
 
 private func microseconds(since start: Int64) -> Int64 { (Clock.monotonic - start) / 1000 }
-
-extension Int64 {
-  /// The sum, or the greatest number where it would be greater.
-  func addingSaturating(_ other: Int64) -> Int64 {
-    let (sum, overflow) = addingReportingOverflow(other)
-    return overflow ? .max : sum
-  }
-}

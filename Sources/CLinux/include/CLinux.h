@@ -75,6 +75,35 @@ static inline int64_t linux_clock(clockid_t clock) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+// Threads.
+
+// A condition whose waits are timed by CLOCK_MONOTONIC.
+static inline void linux_condition_init(pthread_cond_t *condition) {
+  pthread_condattr_t attributes;
+  pthread_condattr_init(&attributes);
+  pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+  pthread_cond_init(condition, &attributes);
+  pthread_condattr_destroy(&attributes);
+}
+// Waits until the condition is signalled, or until that time on CLOCK_MONOTONIC in nanoseconds (< 0: for ever).
+static inline void linux_condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t until) {
+  if (until < 0) {
+    pthread_cond_wait(condition, mutex);
+  } else {
+    struct timespec end = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+    pthread_cond_timedwait(condition, mutex, &end);
+  }
+}
+// Starts a thread with a stack of so many bytes; answers 0 or an errno value.
+static inline int linux_thread_create(pthread_t *thread, size_t stack, void *(*body)(void *), void *argument) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  int result = pthread_attr_setstacksize(&attributes, stack);
+  if (result == 0) result = pthread_create(thread, &attributes, body, argument);
+  pthread_attr_destroy(&attributes);
+  return result;
+}
+
 // The command line.
 
 /// The process's arguments, kept at its start.
@@ -102,9 +131,20 @@ long linux_thread_id(void);
 long linux_kick(long thread);
 /// Makes a timer that kicks the calling thread; answers its number. `clock` is CLOCK_MONOTONIC or CLOCK_THREAD_CPUTIME_ID.
 long linux_kick_timer(clockid_t clock);
-/// Lets the timer fire after so many nanoseconds and then every 10 ms until it is set again; 0 stops it.
-long linux_kick_timer_set(long timer, int64_t nanoseconds);
+/// Lets the timer fire after `first` nanoseconds and then every `interval` until it is set again; 0 stops it.
+long linux_kick_timer_set(long timer, int64_t first, int64_t interval);
 long linux_kick_timer_delete(long timer);
+
+/// arm64: ticks a second of the architectural counter (CNTFRQ_EL0); 0 elsewhere.
+static inline uint64_t linux_counter_frequency(void) {
+#ifdef __aarch64__
+  uint64_t frequency;
+  __asm__("mrs %0, cntfrq_el0" : "=r"(frequency));
+  return frequency;
+#else
+  return 0;
+#endif
+}
 
 // KVM's requests and numbers (Documentation/virt/kvm/api.rst). Those of one architecture are written out, since the
 // header that is compiled against is the build machine's, and may be older than the kernel that runs the product.

@@ -2,11 +2,13 @@ import CLinux
 import Platform
 import Synchronization
 
-/// How other threads stop a running context: a flag, the vCPU's exit request, and a signal to the thread that runs it.
-final class StopSource: Sendable {
-  private let requested = Atomic<Bool>(false)
+/// What other threads do to a running context: stop it, wait for its end.
+final class RunControl: Sendable {
+  private let isStopRequested = Atomic<Bool>(false)
   /// The thread that runs the context, 0 while none does.
   private let thread = Atomic<Int>(0)
+  /// Whether a run has ended since the last one began.
+  private let hasEnded = Atomic<Bool>(false)
   private let lock = Lock()
   /// An event descriptor that wakes a thread that waits in the monitor itself; -1 until one has waited.
   private let event = Atomic<Int32>(-1)
@@ -18,11 +20,11 @@ final class StopSource: Sendable {
     if descriptor >= 0 { _ = linux_close(descriptor) }
   }
 
-  /// Asks for the stop; from any thread.
+  /// Asks for a stop; from any thread.
   /// - Parameter interrupt: makes the vCPU's next entry come back; called while the run cannot end.
-  func request(interrupt: () -> Void) {
+  func requestStop(interrupt: () -> Void) {
     lock.withLock {
-      requested.store(true, ordering: .sequentiallyConsistent)
+      isStopRequested.store(true, ordering: .sequentiallyConsistent)
       interrupt()
       let descriptor = event.load(ordering: .relaxed)
       // A full counter has woken the waiter already.
@@ -34,18 +36,42 @@ final class StopSource: Sendable {
   }
 
   /// Whether a stop was asked for; takes the request back.
-  func take() -> Bool {
-    guard requested.load(ordering: .sequentiallyConsistent) else { return false }
-    return requested.exchange(false, ordering: .sequentiallyConsistent)
+  func takeStop() -> Bool {
+    guard isStopRequested.load(ordering: .sequentiallyConsistent) else { return false }
+    return isStopRequested.exchange(false, ordering: .sequentiallyConsistent)
   }
 
   /// Marks the calling thread as the one that runs the context.
-  func began() { lock.withLock { thread.store(linux_thread_id(), ordering: .relaxed) } }
+  func began() {
+    lock.withLock {
+      thread.store(linux_thread_id(), ordering: .relaxed)
+      hasEnded.store(false, ordering: .relaxed)
+    }
+  }
 
   /// The calling thread does no longer run it.
-  func ended() { lock.withLock { thread.store(0, ordering: .relaxed) } }
+  func ended() {
+    lock.withLock {
+      thread.store(0, ordering: .relaxed)
+      hasEnded.store(true, ordering: .relaxed)
+      lock.wakeAll()
+    }
+  }
 
-  /// Waits until a descriptor can be read, a stop is asked for, or time is up, whichever is first.
+  /// Waits until a run has ended.
+  /// - Parameter end: CLOCK_MONOTONIC nanoseconds; nil for ever.
+  /// - Returns: whether it has.
+  func waitForEnd(until end: Int64?) -> Bool {
+    lock.withLock {
+      while !hasEnded.load(ordering: .relaxed) {
+        if let end, Clock.monotonic >= end { return false }
+        lock.wait(until: end)
+      }
+      return true
+    }
+  }
+
+  /// Waits, on the thread that runs the context, until a descriptor can be read, a stop is asked for, or time is up.
   /// - Parameters:
   ///   - descriptor: -1 for none.
   ///   - nanoseconds: nil for ever.
@@ -55,7 +81,7 @@ final class StopSource: Sendable {
       let made = Int32(truncatingIfNeeded: try checked(linux_event()))
       lock.withLock {
         event.store(made, ordering: .relaxed)
-        if requested.load(ordering: .sequentiallyConsistent) { _ = linux_event_signal(made) }
+        if isStopRequested.load(ordering: .sequentiallyConsistent) { _ = linux_event_signal(made) }
       }
     }
     let result = linux_wait(descriptor, event.load(ordering: .relaxed), nanoseconds ?? -1)

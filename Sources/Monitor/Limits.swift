@@ -1,0 +1,159 @@
+import Machine
+import Platform
+
+/// A limit of a context's run.
+public enum Limit: Equatable, Sendable {
+  /// Wall-clock time: `ExecCtx.deadline`.
+  case deadline
+  /// Processor time of the context's runs taken together: `ExecCtx.cpuBudget`.
+  case cpuBudget
+  /// Processor time between two calls: `ExecCtx.callBudget`.
+  case callBudget
+}
+
+/// The limits of a context and the timers that enforce them while the guest spins.
+///
+/// Nothing is measured at calls: a timer kicks the vCPU, and only then the clocks are read.
+struct Limits: ~Copyable {
+  var deadline: Int64?
+  var cpuBudget: Int64?
+  var callBudget: Int64?
+
+  /// Processor time of runs that have ended, in nanoseconds.
+  private var usedBefore: Int64 = 0
+  /// The thread's processor clock when the present run began.
+  private var began: Int64 = 0
+  private var isRunning = false
+  private var wallTimer: KickTimer?
+  private var cpuTimer: KickTimer?
+  /// Calls made when the CPU timer last looked, and the thread's processor clock then.
+  private var seenCalls: UInt64 = 0
+  private var seenAt: Int64 = 0
+
+  init() {}
+
+  /// Processor time used so far, in nanoseconds.
+  var used: Int64 { usedBefore + (isRunning ? Clock.threadCPU - began : 0) }
+
+  /// A run begins on the calling thread.
+  mutating func begin(calls: UInt64) throws(Errno) {
+    guard deadline != nil || cpuBudget != nil || callBudget != nil else {
+      // Without limits the run costs no clock and no timer: what it uses is not known either.
+      return
+    }
+    began = Clock.threadCPU
+    isRunning = true
+    seenCalls = calls
+    seenAt = began
+    try arm()
+  }
+
+  /// The run has ended.
+  mutating func end() {
+    guard isRunning else { return }
+    usedBefore = used
+    isRunning = false
+    wallTimer = nil
+    cpuTimer = nil
+  }
+
+  /// Sets the timers by the limits as they are now; on the thread that runs the context.
+  mutating func arm() throws(Errno) {
+    guard isRunning else { return }
+    if let deadline {
+      if wallTimer == nil { wallTimer = try KickTimer(.wall) }
+      wallTimer?.set(nanoseconds: deadline - Clock.monotonic)
+    }
+    guard cpuBudget != nil || callBudget != nil else { return }
+    if cpuTimer == nil { cpuTimer = try KickTimer(.cpu) }
+    var first = Int64.max
+    var interval: Int64 = 10_000_000
+    if let cpuBudget { first = max(cpuBudget - used, 1) }
+    if let callBudget {
+      // A call is found over its budget at the latest a quarter of it late.
+      interval = min(interval, max(callBudget / 4, 1_000_000))
+      first = min(first, interval)
+    }
+    cpuTimer?.set(nanoseconds: first, interval: interval)
+  }
+
+  /// The limit that is passed, if one is; to be asked after a kick.
+  mutating func passed(calls: UInt64) -> Limit? {
+    if let deadline, Clock.monotonic >= deadline { return .deadline }
+    guard isRunning, cpuBudget != nil || callBudget != nil else { return nil }
+    let now = Clock.threadCPU
+    if let cpuBudget, usedBefore + now - began >= cpuBudget { return .cpuBudget }
+    guard let callBudget else { return nil }
+    if calls != seenCalls {
+      seenCalls = calls
+      seenAt = now
+    }
+    return now - seenAt >= callBudget ? .callBudget : nil
+  }
+
+  /// Gives more of what a limit limits.
+  mutating func extend(_ limit: Limit, by nanoseconds: Int64) throws(Errno) {
+    switch limit {
+    case .deadline: deadline = max(deadline ?? 0, Clock.monotonic).addingSaturating(nanoseconds)
+    case .cpuBudget: cpuBudget = max(cpuBudget ?? 0, used).addingSaturating(nanoseconds)
+    case .callBudget:
+      // The call that is under way gets it, and none after it.
+      seenAt = seenAt.addingSaturating(nanoseconds)
+    }
+    try arm()
+  }
+}
+
+extension Int64 {
+  /// The sum, or the greatest number where it would be greater.
+  package func addingSaturating(_ other: Int64) -> Int64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? .max : sum
+  }
+}
+
+extension ExecCtx {
+  /// CLOCK_MONOTONIC nanoseconds after which the context stops running; nil for never.
+  ///
+  /// To be changed by the thread that runs the context, or while none does; so are the two budgets.
+  public var deadline: Int64? {
+    get { limits.deadline }
+    set {
+      limits.deadline = newValue
+      rearm()
+    }
+  }
+
+  /// Nanoseconds of processor time that the context's runs may use, guest and monitor together; nil for any amount.
+  public var cpuBudget: Int64? {
+    get { limits.cpuBudget }
+    set {
+      limits.cpuBudget = newValue
+      rearm()
+    }
+  }
+
+  /// Nanoseconds of processor time that may pass between two calls; nil for any amount. A guest that passes it is noticed
+  /// within a quarter more, at the kernel's granularity of some milliseconds.
+  public var callBudget: Int64? {
+    get { limits.callBudget }
+    set {
+      limits.callBudget = newValue
+      rearm()
+    }
+  }
+
+  /// Nanoseconds of processor time that the context's runs have used while any limit was set.
+  public var cpuUsed: Int64 { limits.used }
+
+  /// A timer that cannot be had leaves the limit to the next kick; the run's beginning reports it.
+  private func rearm() { try? limits.arm() }
+
+  /// Ends the run where a limit is passed that the limit handler does not extend.
+  func checkLimits() throws(ExecError) {
+    while let limit = limits.passed(calls: calls) {
+      guard let more = limitHandler?(self, limit), more > 0 else { throw .limit(limit) }
+      do { try limits.extend(limit, by: more) } catch { throw .host(error) }
+    }
+  }
+}
