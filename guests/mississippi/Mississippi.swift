@@ -5,7 +5,7 @@ import Applet
 @main
 struct Mississippi {
   static func main() {
-    say {
+    print {
       $0.write("Swift/")
       $0.write(architecture)
       $0.write(" applet")
@@ -13,8 +13,7 @@ struct Mississippi {
     obtainRandomBytes()
     requestEcho()
 
-    let arguments = Arguments()
-    let seconds = arguments[1].decimal
+    let seconds = withArguments { $0[1].decimal }
     count(to: Int64(clamping: seconds ?? 5))
     readMonitor()
   }
@@ -23,17 +22,17 @@ struct Mississippi {
     var random = InlineArray<16, UInt8>(repeating: 0)
     var bytes = random.mutableSpan
     bytes.withUnsafeMutableBytes { Calls.random(into: $0) }
-    say {
+    print {
       $0.write("applet obtained 16 random bytes from monitor: ")
       $0.hexadecimal(random.span)
     }
   }
 
   private static func requestEcho() {
-    say { $0.write("applet requests echo via RPC: hello") }
+    print("applet requests echo via RPC: hello")
     let isAnswered = RPC.call(#"{"method":"RPC.Echo","params":["hello"],"id":0}\#n"#) { response in
       guard let result = response.between(#""result":""#, "\"") else { panic("the response has no result") }
-      say {
+      print {
         $0.write("applet received echo via RPC: ")
         $0.write(result)
       }
@@ -42,7 +41,7 @@ struct Mississippi {
   }
 
   private static func count(to seconds: Int64) {
-    say {
+    print {
       $0.write("applet will count ")
       $0.decimal(seconds)
       $0.write(" seconds")
@@ -52,7 +51,7 @@ struct Mississippi {
       while Calls.nanotime() - start < second * 1_000_000_000 {
         try? Calls.yield()
       }
-      say {
+      print {
         $0.write("applet says ")
         $0.decimal(second)
         $0.write(" mississippi")
@@ -62,23 +61,15 @@ struct Mississippi {
 
   private static func readMonitor() {
     guard let end = Region.first(.stack)?.end else { panic("no stack") }
-    say {
+    print {
       $0.write("applet is about to read monitor memory at 0x")
       $0.hexadecimal(end)
     }
     let word = UnsafePointer<UInt64>(bitPattern: UInt(end))?.pointee ?? 0
-    say {
+    print {
       $0.write("applet has read monitor memory: 0x")
       $0.hexadecimal(word)
     }
     panic("the monitor did not mind")
-  }
-
-  /// A line with one call.
-  private static func say(_ line: (inout Text) -> Void) {
-    var out = Text()
-    line(&out)
-    out.write("\n")
-    out.flush()
   }
 }

@@ -1,18 +1,20 @@
-/// The applet's arguments, the first being its name, fetched with one call and kept on the stack. Those behind the
-/// first 1,024 bytes are cut off.
-public struct Arguments: ~Copyable {
-  private var bytes = InlineArray<1024, UInt8>(repeating: 0)
-  private let size: Int
-
-  public init() {
-    var all = bytes.mutableSpan
-    let size = all.withUnsafeMutableBytes { try? Calls.arguments(into: $0) }
-    self.size = min(size ?? 0, 1024)
+/// Fetches the applet's arguments with one call and hands them to the body, on whose caller's stack they are. Those
+/// behind the first 1,024 bytes are cut off.
+public func withArguments<Result>(_ body: (borrowing Arguments) -> Result) -> Result {
+  withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 8) { bytes in
+    let size = (try? Calls.arguments(into: bytes)) ?? 0
+    let present = UnsafeRawBufferPointer(rebasing: bytes[..<min(size, bytes.count)])
+    return body(Arguments(bytes: present.assumingMemoryBound(to: UInt8.self)))
   }
+}
+
+/// The applet's arguments, the first being its name.
+public struct Arguments: ~Copyable {
+  fileprivate let bytes: UnsafeBufferPointer<UInt8>
 
   public var count: Int {
     var count = 0
-    for index in 0..<size where bytes[index] == 0 {
+    for byte in bytes where byte == 0 {
       count += 1
     }
     return count
@@ -24,45 +26,18 @@ public struct Arguments: ~Copyable {
     get {
       var start = 0
       for _ in 0..<index {
-        start = end(of: start) + 1
+        start = min(end(of: start) + 1, bytes.count)
       }
-      start = min(start, size)
-      return bytes.span.extracting(start..<end(of: start))
+      let argument = UnsafeBufferPointer(rebasing: bytes[start..<end(of: start)])
+      return _overrideLifetime(Span(_unsafeElements: argument), borrowing: self)
     }
   }
 
   private func end(of start: Int) -> Int {
     var end = start
-    while end < size && bytes[end] != 0 {
+    while end < bytes.count && bytes[end] != 0 {
       end += 1
     }
     return end
-  }
-}
-
-extension Span where Element == UInt8 {
-  /// What follows the prefix, or nil where the bytes do not begin with it.
-  @_lifetime(copy self)
-  public func after(_ prefix: StaticString) -> Span<UInt8>? {
-    let length = prefix.utf8CodeUnitCount
-    guard count >= length else { return nil }
-    for index in 0..<length where self[index] != prefix.utf8Start[index] {
-      return nil
-    }
-    return extracting(length...)
-  }
-
-  /// The number that the bytes are in decimal, or nil.
-  public var decimal: UInt64? {
-    guard count > 0 else { return nil }
-    var value: UInt64 = 0
-    for index in indices {
-      guard self[index] >= UInt8(ascii: "0"), self[index] <= UInt8(ascii: "9") else { return nil }
-      let (shifted, overflow) = value.multipliedReportingOverflow(by: 10)
-      let (sum, carry) = shifted.addingReportingOverflow(UInt64(self[index] - UInt8(ascii: "0")))
-      guard !overflow, !carry else { return nil }
-      value = sum
-    }
-    return value
   }
 }

@@ -4,41 +4,30 @@ public enum RPC {
   /// none has come within a second, or it is longer than 512 bytes.
   public static func call(_ request: StaticString, _ body: (Span<UInt8>) -> Void) -> Bool {
     Calls.sendRPC(UnsafeRawBufferPointer(start: request.utf8Start, count: request.utf8CodeUnitCount))
-    var response = InlineArray<512, UInt8>(repeating: 0)
+    return withUnsafeTemporaryAllocation(byteCount: 512, alignment: 8) { bytes in
+      guard let length = receive(into: bytes) else { return false }
+      let response = UnsafeRawBufferPointer(rebasing: bytes[..<(length - 1)])
+      body(Span(_unsafeElements: response.assumingMemoryBound(to: UInt8.self)))
+      return true
+    }
+  }
+
+  /// The length of the response with its newline.
+  private static func receive(into bytes: UnsafeMutableRawBufferPointer) -> Int? {
     var length = 0
     var deadline: Int64?
-    while length == 0 || response[length - 1] != UInt8(ascii: "\n") {
-      guard length < 512 else { return false }
-      var room = response.mutableSpan
-      let count = room.withUnsafeMutableBytes {
-        Calls.receiveRPC(into: UnsafeMutableRawBufferPointer(rebasing: $0[length...]))
-      }
+    while length == 0 || bytes[length - 1] != UInt8(ascii: "\n") {
+      guard length < bytes.count else { return nil }
+      let count = Calls.receiveRPC(into: UnsafeMutableRawBufferPointer(rebasing: bytes[length...]))
       guard count == 0 else {
         length += count
         continue
       }
       let now = Calls.nanotime()
-      if let deadline, now > deadline { return false }
-      deadline = deadline ?? now + second
+      if let deadline, now > deadline { return nil }
+      deadline = deadline ?? now + 1_000_000_000
       try? Calls.yield()
     }
-    body(response.span.extracting(first: length - 1))
-    return true
-  }
-
-  private static var second: Int64 { 1_000_000_000 }
-}
-
-extension Span where Element == UInt8 {
-  /// What stands between the two texts, each where it is first found, or nil.
-  @_lifetime(copy self)
-  public func between(_ start: StaticString, _ end: StaticString) -> Span<UInt8>? {
-    for index in indices {
-      guard let rest = extracting(index...).after(start) else { continue }
-      for length in rest.indices where rest.extracting(length...).after(end) != nil {
-        return rest.extracting(first: length)
-      }
-    }
-    return nil
+    return length
   }
 }

@@ -1,19 +1,24 @@
-/// Text on its way to the console, kept on the stack and written with one call: when it is full, at `flush`, and at the
-/// end of its life. No allocation.
+/// Text on its way to the console, kept on the stack of the `print` that made it, and written with one call: when it is
+/// full, at `flush`, and when that `print` ends. No allocation.
+///
+/// It holds a pointer and not its bytes, because the compiler copies an array inside a struct for every look at it.
 public struct Text: ~Copyable {
-  private static var capacity: Int { 512 }
-  private var bytes = InlineArray<512, UInt8>(repeating: 0)
+  /// Bytes that it holds at most before it writes them.
+  static var capacity: Int { 512 }
+
+  private let bytes: UnsafeMutablePointer<UInt8>
   private var count = 0
 
-  public init() {}
-
-  deinit {
-    send()
+  init(_ bytes: UnsafeMutablePointer<UInt8>) {
+    self.bytes = bytes
   }
 
+  /// A console that cannot be written to leaves nobody to tell.
   public mutating func flush() {
-    send()
-    count = 0
+    if count > 0 {
+      try? Calls.write(UnsafeRawBufferPointer(start: bytes, count: count))
+      count = 0
+    }
   }
 
   public mutating func byte(_ byte: UInt8) {
@@ -21,13 +26,11 @@ public struct Text: ~Copyable {
       flush()
     }
     bytes[count] = byte
-    count += 1
+    count &+= 1
   }
 
   public mutating func write(_ text: StaticString) {
-    for character in UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount) {
-      byte(character)
-    }
+    write(Span(_unsafeStart: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
   /// Disfavored, so that a literal is a StaticString and costs neither allocation nor Unicode.
@@ -76,36 +79,4 @@ public struct Text: ~Copyable {
   private mutating func digit(_ value: UInt8) {
     byte(value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value)
   }
-
-  /// A console that cannot be written to leaves nobody to tell.
-  private func send() {
-    if count > 0 {
-      bytes.span.extracting(first: count).withUnsafeBytes { try? Calls.write($0) }
-    }
-  }
-}
-
-/// Writes a line with one call.
-public func print(_ text: StaticString, terminator: StaticString = "\n") {
-  var out = Text()
-  out.write(text)
-  out.write(terminator)
-}
-
-/// Writes a line with one call.
-@_disfavoredOverload
-public func print(_ text: String, terminator: StaticString = "\n") {
-  var out = Text()
-  out.write(text)
-  out.write(terminator)
-}
-
-/// Says why on the console and ends the applet with status 134, which is what a shell shows for an abort.
-public func panic(_ message: StaticString) -> Never {
-  var out = Text()
-  out.write("panic: ")
-  out.write(message)
-  out.write("\n")
-  out.flush()
-  Calls.exit(134)
 }
