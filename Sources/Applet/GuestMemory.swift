@@ -8,9 +8,15 @@ public struct MemoryRegion: Sendable {
 
   /// Addresses, whole pages.
   public let range: Range<UInt64>
-  /// What the applet may do there.
+  /// What the applet may do there; nothing where it is empty.
   public let access: Access
   public let use: Use
+
+  package init(range: Range<UInt64>, access: Access, use: Use) {
+    self.range = range
+    self.access = access
+    self.use = use
+  }
 }
 
 /// The memory of a secure context: mapped into this process, and reached only through checked ranges.
@@ -25,9 +31,11 @@ public struct GuestMemory: ~Copyable {
 
   public let layout: SecureLayout
   /// The guest's regions by ascending address; they do not overlap.
-  public private(set) var regions: [MemoryRegion]
-  /// Everything that has memory behind it: the applet's part, then the monitor's.
+  public package(set) var regions: [MemoryRegion]
+  /// What lies behind the layout's slot: the applet's part, then the monitor's.
   package let mapping: Mapping
+  /// Memory that was added elsewhere.
+  package var added: [AddedMemory] = []
 
   /// Maps zeroed memory for a layout: heap and stack are the applet's, the image's pages nobody's until one is loaded.
   /// - Throws: the kernel's error, ENOMEM where there is no room.
@@ -58,9 +66,25 @@ public struct GuestMemory: ~Copyable {
     regions = loaded + regions
   }
 
-  /// Host memory of monitor and applet alike, by guest address. For addresses that the layout proves to be inside.
+  /// Host memory of monitor and applet alike, by guest address. For addresses that lie in one piece of memory: the layout's
+  /// slot, or an added one.
+  @inline(__always)
   package func bytes(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(rebasing: mapping.bytes[Int(address - layout.slot.lowerBound)...].prefix(count))
+    if layout.slot.contains(address) {
+      return UnsafeMutableRawBufferPointer(
+        rebasing: mapping.bytes[Int(address - layout.slot.lowerBound)...].prefix(count))
+    }
+    return addedBytes(at: address, count: count)
+  }
+
+  @inline(never)
+  private func addedBytes(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer {
+    guard let piece = added.first(where: { $0.range.contains(address) }) else {
+      // `check` has found the address in a region, and every region lies in the slot or in an added piece.
+      preconditionFailure("no memory at a checked address")
+    }
+    return UnsafeMutableRawBufferPointer(
+      rebasing: piece.memory.bytes[Int(address - piece.range.lowerBound)...].prefix(count))
   }
 
   /// Checks that the guest itself may access every byte of a range.
@@ -86,8 +110,47 @@ public struct GuestMemory: ~Copyable {
     _ range: GuestRange, for access: Access, _ body: (UnsafeMutableRawBufferPointer) -> Result
   ) throws(Refusal) -> Result {
     try check(range, for: access)
+    // Regions of different pieces of memory can touch in the guest, but not here.
+    guard !isSplit(range) else { throw .outside }
     // An empty range can lie at the very end of the slot, where no byte is.
     if range.count == 0 { return body(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
     return body(bytes(at: range.start, count: Int(range.count)))
+  }
+
+  /// Whether a checked range runs from one piece of memory into another.
+  @inline(__always)
+  private func isSplit(_ range: GuestRange) -> Bool {
+    !added.isEmpty
+      && !(layout.slot.contains(range.start) && range.end <= layout.slot.upperBound)
+      && !added.contains { $0.range.contains(range.start) && range.end <= $0.range.upperBound }
+  }
+}
+
+/// Memory that contexts share, or that one is given beyond what it was loaded with; zeroed when made.
+public final class SharedMemory {
+  private let mapping: Mapping
+
+  /// - Parameter count: bytes; a multiple of the host's page size, greater than zero.
+  /// - Throws: the kernel's error, ENOMEM where there is no room.
+  public init(count: Int, kernel: any Kernel) throws(Errno) { mapping = try Mapping(anonymous: count, kernel: kernel) }
+
+  /// The bytes. Guests may change them at any time. The pointer is good while this object lives.
+  public var bytes: UnsafeMutableRawBufferPointer { mapping.bytes }
+
+  /// Makes the contents equal to another memory's of the same size.
+  package func copyContents(of other: SharedMemory) { mapping.copyContents(of: other.mapping) }
+}
+
+/// A piece of memory added to a guest's.
+package struct AddedMemory {
+  package let range: Range<UInt64>
+  package let memory: SharedMemory
+  /// KVM's number for it.
+  package let slot: UInt32
+
+  package init(range: Range<UInt64>, memory: SharedMemory, slot: UInt32) {
+    self.range = range
+    self.memory = memory
+    self.slot = slot
   }
 }

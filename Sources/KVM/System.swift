@@ -5,6 +5,9 @@ import Platform
 public struct System: ~Copyable {
   let descriptor: OwnedFD
 
+  /// Through which its calls go.
+  public var kernel: any Kernel { descriptor.kernel }
+
   /// Opens the device and checks that it speaks the one version of KVM's interface (KVM_GET_API_VERSION, api.rst 4.1).
   /// - Throws: `KVMError.unavailable`, `.version`, `.failed`.
   public init(path: String = "/dev/kvm", kernel: any Kernel) throws(KVMError) {

@@ -34,6 +34,17 @@ public struct VCPU: ~Copyable {
     try transfer(.getOneRegister, LINUX_KVM_GET_ONE_REG, id, 0)
   }
 
+  /// Reads a register of any size.
+  /// - Parameters:
+  ///   - id: says how many bytes the register has.
+  ///   - target: takes the bytes, in its low addresses; must have room for them.
+  package func readRegister(_ id: UInt64, into target: UnsafeMutableRawBufferPointer) throws(KVMError) {
+    let size = 1 << Int(id >> 52 & 15)
+    precondition(size <= target.count)
+    var register = kvm_one_reg(id: id, addr: UInt64(UInt(bitPattern: target.baseAddress)))
+    try descriptor.call(.getOneRegister, LINUX_KVM_GET_ONE_REG, &register)
+  }
+
   @discardableResult
   private func transfer(_ call: KVMError.Call, _ request: UInt, _ id: UInt64, _ value: UInt64) throws(KVMError)
     -> UInt64

@@ -8,7 +8,7 @@ public enum ARM64 {
   /// Id of a 64-bit core register: its offset in `struct kvm_regs`, counted in 32-bit words (KVM_REG_ARM_CORE).
   static func core(offset: UInt64) -> UInt64 { 0x6030_0000_0010_0000 | offset / 4 }
 
-  /// x0 to x30.
+  /// x0 to x30, and SP_EL0 as 31.
   public static func x(_ number: Int) -> UInt64 { core(offset: UInt64(number) * 8) }
   public static let sp = core(offset: 31 * 8)
   public static let pc = core(offset: 32 * 8)
@@ -80,7 +80,7 @@ public enum ARM64 {
 
   /// The exception class of a syndrome.
   @inline(__always)
-  static func exceptionClass(_ syndrome: UInt64) -> UInt64 { syndrome >> 26 & 0x3f }
+  public static func exceptionClass(_ syndrome: UInt64) -> UInt64 { syndrome >> 26 & 0x3f }
 
   @inline(__always)
   static func trap(syndrome: UInt64) -> Trap {

@@ -1,3 +1,5 @@
+import AppletABI
+
 /// What differs between the processors that Swiftlet runs guests on, as values and pure functions: both architectures are
 /// compiled into every build and tested on every host.
 public enum Architecture: Sendable {
@@ -76,6 +78,31 @@ public enum Architecture: Sendable {
     case .riscv64: RISCV64.secureStart(layout)
     }
   }
+
+  /// The registers that bring a vCPU that was interrupted anywhere back to where `secureStart` begins.
+  public func shimRestart(_ layout: SecureLayout) -> [RegisterSetting] {
+    switch self {
+    case .arm64: ARM64.secureStart(layout)
+    // Its privilege is no part of the program counter or status here: 1 is VS mode.
+    case .riscv64: RISCV64.secureStart(layout) + [RegisterSetting(id: RISCV64.mode, value: 1)]
+    }
+  }
+
+  /// KVM ids of the registers that the trap frame holds, by the frame's words: general registers, then PC.
+  public var coreRegisters: [(word: Int, id: UInt64)] {
+    switch self {
+    case .arm64: (0..<32).map { ($0, ARM64.x($0)) } + [(Int(APPLET_FRAME_PC), ARM64.pc)]
+    case .riscv64: (1..<32).map { ($0, RISCV64.x($0)) } + [(Int(APPLET_FRAME_PC), RISCV64.pc)]
+    }
+  }
+
+  /// Whether the instruction waits for an interrupt: WFI.
+  public func isWaitForInterrupt(_ instruction: UInt32) -> Bool {
+    instruction == (self == .arm64 ? 0xd503_207f : 0x1050_0073)
+  }
+
+  /// The number by which instructions name the register that is always zero.
+  public var zeroRegister: Int { self == .arm64 ? 31 : 0 }
 
   /// The trap frame's status word at the applet's first instruction: EL0 with interrupts masked, or VU mode.
   public var initialStatus: UInt64 { self == .arm64 ? ARM64.statusEL0 : RISCV64.statusUser }

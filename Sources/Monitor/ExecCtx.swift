@@ -12,12 +12,16 @@ import Platform
 public final class ExecCtx: @unchecked Sendable {
   // Ended in this order: the vCPU, its machine, the memory behind it.
   var vcpu: VCPU
-  private let machine: VirtualMachine
+  let machine: VirtualMachine
   /// The context's memory: regions, and checked access to them.
   public internal(set) var memory: GuestMemory
 
+  /// The guest's page tables, which lie in its memory.
+  var tables: PageTable
+
   /// The processor that the context runs on.
   public let architecture: Architecture
+  let kernel: any Kernel
   /// How its calls leave the guest.
   public let transport: Transport
   /// The trap frame: `APPLET_FRAME_WORDS` words in the context's own memory, which live as long as the context.
@@ -35,10 +39,17 @@ public final class ExecCtx: @unchecked Sendable {
   /// What `read` gives it: a descriptor that stays open as long as the context lives.
   public let input: Int32
   /// Its name and arguments, each ended by a zero byte.
-  public let arguments: [UInt8]
+  public internal(set) var arguments: [UInt8]
   /// Asked when a limit is passed: gives the nanoseconds by which it is extended, or nil to end the run. nil for no
   /// extension ever.
   public var limitHandler: ((ExecCtx, Limit) -> Int64?)?
+  /// The copies that run in lockstep with it; nil for none.
+  var lockstep: Lockstep?
+  /// What lockstep has seen so far.
+  public internal(set) var lockstepReport = LockstepReport()
+  /// What ended the last entry, while in lockstep.
+  var event = Event.interrupted
+
   /// The status that it exited with; nil before.
   public private(set) var exitStatus: UInt8?
 
@@ -96,7 +107,7 @@ public final class ExecCtx: @unchecked Sendable {
       }
     }
     try machine.setMemory(slot: 0, address: layout.slot.lowerBound, memory: memory.mapping.bytes)
-    memory.writeMonitorPages(architecture: architecture, transport: transport)
+    let tables = memory.writeMonitorPages(architecture: architecture, transport: transport)
     let vcpu = try machine.makeVCPU(number: 0, architecture: architecture)
     for setting in architecture.secureStart(layout) { try vcpu.setRegister(setting.id, setting.value) }
     do { _ = try checked(linux_kick_install()) } catch { throw .failed(.installKick, error) }
@@ -112,8 +123,10 @@ public final class ExecCtx: @unchecked Sendable {
     self.vcpu = vcpu
     self.machine = machine
     self.memory = memory
+    self.tables = tables
     self.architecture = architecture
     self.transport = transport
+    kernel = system.kernel
     console = Console(descriptor: options.output)
     input = options.input
     var arguments: [UInt8] = []
@@ -131,7 +144,7 @@ public final class ExecCtx: @unchecked Sendable {
   /// - Throws: `LoadError`.
   public convenience init(
     image: consuming AppletImage, memorySize: UInt64 = SecureLayout.defaultMemory, system: borrowing System,
-    architecture: Architecture, kernel: any Kernel, options: Options = Options()
+    architecture: Architecture, options: Options = Options()
   ) throws(LoadError) {
     let layout: SecureLayout
     do {
@@ -140,7 +153,9 @@ public final class ExecCtx: @unchecked Sendable {
         addressLimit: 1 << UInt64(system.addressBits(of: architecture)))
     } catch { throw .image(.layout(error, memory: memorySize)) }
     var memory: GuestMemory
-    do { memory = try GuestMemory(layout: layout, kernel: kernel) } catch { throw .kvm(.failed(.mapMemory, error)) }
+    do { memory = try GuestMemory(layout: layout, kernel: system.kernel) } catch {
+      throw .kvm(.failed(.mapMemory, error))
+    }
     memory.load(image)
     do {
       try self.init(entry: image.entry, memory: memory, system: system, architecture: architecture, options: options)

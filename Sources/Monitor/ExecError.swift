@@ -15,6 +15,8 @@ public enum ExecError: Error, Equatable {
   case unknownCall(number: UInt64)
   /// The applet handed over memory that is not its own to use so.
   case badRange(call: UInt64, address: UInt64, count: UInt64, Problem)
+  /// Copies that run in lockstep differ, and no majority of them agrees.
+  case lockstep(Divergence)
   /// The guest left in a way that this kind of context has no use for.
   case unexpectedExit(Exit)
   /// The shim itself raised an exception: the trap frame was given values that cannot be loaded.
@@ -54,6 +56,7 @@ public enum ExecError: Error, Equatable {
       "call \(hex(call)) with \(count) bytes at \(hex(address)), which are not all in its memory"
     case .badRange(let call, let address, let count, .access):
       "call \(hex(call)) with \(count) bytes at \(hex(address)), which it may not access so itself"
+    case .lockstep(let divergence): "lockstep failure: \(divergence.description)"
     case .unexpectedExit(.systemEvent(let type)): "system event \(type), which this kind of applet cannot ask for"
     case .unexpectedExit(.mmio(let address, _, let isWrite, _)):
       "\(isWrite ? "store to" : "load from") \(hex(address)), where no device is"

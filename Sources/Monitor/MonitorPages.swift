@@ -6,7 +6,7 @@ import Platform
 
 extension GuestMemory {
   /// Writes what the monitor puts behind the applet's memory: shim and page tables.
-  mutating func writeMonitorPages(architecture: Architecture, transport: ExecCtx.Transport) {
+  func writeMonitorPages(architecture: Architecture, transport: ExecCtx.Transport) -> PageTable {
     let shim = architecture.shim
     let page = bytes(at: layout.shim, count: Int(PageTable.pageSize))
     shim.withUnsafeBytes { page.copyMemory(from: $0) }
@@ -28,6 +28,7 @@ extension GuestMemory {
         layout.doorbell..<layout.doorbell + PageTable.pageSize,
         PageTable.Mapping([.read, .write], isUser: false, isDevice: true))
     }
+    return tables
   }
 }
 

@@ -14,9 +14,9 @@ extension ExecCtx {
   /// The call's third argument: x3 or a3.
   public var a3: UInt64 { frame[architecture.callRegister + 3] }
 
-  /// Sets the call's result, x0 or a0.
+  /// Sets the call's result, x0 or a0; in its shadows too.
   @inline(__always)
-  public func ret(_ value: UInt64) { frame[architecture.callRegister] = value }
+  public func ret(_ value: UInt64) { setRegister(architecture.callRegister, value) }
   /// Sets the call's result; negative numbers are sign-extended.
   public func ret(_ value: Int64) { ret(UInt64(bitPattern: value)) }
   /// Sets the call's result; zero-extended.
@@ -24,8 +24,65 @@ extension ExecCtx {
   /// Sets the call's result; sign-extended.
   public func ret(_ value: Int32) { ret(Int64(value)) }
 
+  /// A general register by its number in the trap frame: `Architecture.generalRegisters` says which there are.
+  public func register(_ number: Int) -> UInt64 {
+    precondition(architecture.generalRegisters.contains(number))
+    return frame[number]
+  }
+
+  /// Sets a general register, in the context's shadows too.
+  @inline(__always)
+  public func setRegister(_ number: Int, _ value: UInt64) {
+    precondition(architecture.generalRegisters.contains(number))
+    frame[number] = value
+    if lockstep != nil { setShadowRegister(number, value) }
+  }
+
+  @inline(never)
+  private func setShadowRegister(_ number: Int, _ value: UInt64) {
+    for shadow in shadows { shadow.frame[number] = value }
+  }
+
   /// Address of the instruction that runs next; for an exception that is no call, of the one that raised it.
   public var pc: UInt64 { frame[Int(APPLET_FRAME_PC)] }
+}
+
+/// What ended the last entry into a guest, as the architecture has it.
+public struct Cause: Equatable, Sendable {
+  /// The exception class (ESR_EL1.EC), or scause without its highest bit.
+  public let code: UInt64
+  /// Whether it was an interrupt; an applet gets none.
+  public let isInterrupt: Bool
+}
+
+/// A processor's privilege.
+public enum Privilege: Equatable, Sendable {
+  /// EL0, VU mode.
+  case user
+  /// EL1, VS mode.
+  case system
+}
+
+extension ExecCtx {
+  /// What ended the last entry.
+  public var cause: Cause {
+    let word = frame[Int(APPLET_FRAME_CAUSE)]
+    return switch architecture {
+    case .arm64: Cause(code: ARM64.exceptionClass(word), isInterrupt: false)
+    case .riscv64: Cause(code: word & ~(1 << 63), isInterrupt: word >> 63 == 1)
+    }
+  }
+
+  /// The privilege that the last entry came back with, the shim's, and the one that the applet had: SPSR_EL1.M, sstatus.SPP.
+  public var mode: (current: Privilege, saved: Privilege) {
+    let status = frame[Int(APPLET_FRAME_STATUS)]
+    let isUser =
+      switch architecture {
+      case .arm64: status & 0xf == 0
+      case .riscv64: status >> 8 & 1 == 0
+      }
+    return (.system, isUser ? .user : .system)
+  }
 }
 
 extension ExecCtx: CustomStringConvertible {

@@ -66,20 +66,30 @@ extension ExecCtx {
     defer {
       vcpu.leave()
       limits.end()
+      lockstep?.end()
       control.ended()
     }
-    do { try limits.begin(calls: calls) } catch { throw .host(error) }
+    do throws(Errno) {
+      try limits.begin(calls: calls)
+      try lockstep?.begin()
+    } catch { throw .host(error) }
     do throws(ExecError) {
       while exitStatus == nil {
-        try schedule()
+        if let lockstep { try lockstep.step() } else { try schedule() }
         calls &+= 1
         if let handler { try handler(self) } else { try secureHandler(self) }
+        if lockstep != nil { lockstep?.injectFault() }
       }
     } catch {
       // What it has written comes first: it tells how it got there.
       try? console.flush()
-      if error == .stopped { return .stopped }
-      throw error
+      if error == .stopped {
+        captureRegisters()
+        return .stopped
+      }
+      guard case .limit = error else { throw error }
+      captureRegisters()
+      throw isAsleep ? .fault(.waitForInterrupt, pc: pc &- 4, address: nil) : error
     }
     try flush()
     return .exited(status: exitStatus ?? 0)
@@ -113,7 +123,28 @@ extension ExecCtx {
     }
   }
 
-  private func describe(_ fault: Fault) -> ExecError {
+  /// Brings the registers of a guest that was interrupted amid its own code into the trap frame, which otherwise holds those
+  /// of its last call. The guest itself goes on with what it has.
+  private func captureRegisters() {
+    guard let pc = try? vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc),
+      pc < memory.layout.shim || pc >= memory.layout.frame
+    else { return }
+    for register in architecture.coreRegisters {
+      guard let value = try? vcpu.register(register.id) else { return }
+      frame[register.word] = value
+    }
+  }
+
+  /// Whether the guest stands behind an instruction that waits for an interrupt. On riscv64 KVM lets user mode wait, and an
+  /// applet's wait has no end; on arm64 the instruction traps.
+  private var isAsleep: Bool {
+    guard let range = GuestRange(start: pc &- 4, count: 4),
+      let instruction = try? memory.withBytes(range, for: .execute, { $0.loadUnaligned(as: UInt32.self) })
+    else { return false }
+    return architecture.isWaitForInterrupt(instruction)
+  }
+
+  func describe(_ fault: Fault) -> ExecError {
     .fault(
       fault, pc: frame[Int(APPLET_FRAME_PC)],
       address: fault.hasAddress ? frame[Int(APPLET_FRAME_ADDRESS)] : nil)

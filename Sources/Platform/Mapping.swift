@@ -42,4 +42,45 @@ public struct Mapping: ~Copyable {
 
   /// The mapped bytes. The pointer is good while this value lives: the caller keeps it no longer.
   package var bytes: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: start, count: count) }
+
+  /// Copies the bytes of another mapping of the same size, page by page; pages that do not exist there become zero here, and
+  /// cost nothing where they do not exist here either.
+  package func copyContents(of other: borrowing Mapping) {
+    let page = linux_page_size()
+    let pages = min(count, other.count) / page
+    // /proc/self/pagemap tells which pages exist without touching them (Documentation/admin-guide/mm/pagemap.rst). Without
+    // it, in a sandbox, every page counts as one that does.
+    let pagemap = linux_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0)
+    defer { if pagemap >= 0 { _ = linux_close(Int32(truncatingIfNeeded: pagemap)) } }
+    let batch = 512
+    withUnsafeTemporaryAllocation(of: UInt64.self, capacity: batch * 2) { entries in
+      var first = 0
+      while first < pages {
+        let length = min(batch, pages - first)
+        let there = UnsafeMutableBufferPointer(rebasing: entries[..<length])
+        let here = UnsafeMutableBufferPointer(rebasing: entries[batch..<batch + length])
+        Self.readPagemap(pagemap, at: other.start + first * page, page: page, into: there)
+        Self.readPagemap(pagemap, at: start + first * page, page: page, into: here)
+        for index in 0..<length {
+          let offset = (first + index) * page
+          if there[index] >> 62 != 0 {  // present or swapped
+            (start + offset).copyMemory(from: other.start + offset, byteCount: page)
+          } else if here[index] >> 62 != 0 {
+            memset(start + offset, 0, page)
+          }
+        }
+        first += length
+      }
+    }
+  }
+
+  private static func readPagemap(
+    _ pagemap: Int, at address: UnsafeMutableRawPointer, page: Int, into entries: UnsafeMutableBufferPointer<UInt64>
+  ) {
+    let size = entries.count * 8
+    let offset = Int(bitPattern: address) / page * 8
+    let wasRead =
+      pagemap >= 0 && linux_pread(Int32(truncatingIfNeeded: pagemap), entries.baseAddress, size, offset) == size
+    if !wasRead { entries.update(repeating: .max) }
+  }
 }

@@ -47,11 +47,13 @@ enum Command: CaseIterable {
       SIZE is a number of bytes, or one with K, M, G or T behind it. DURATION is a number of seconds, or one with ns, us,
       ms, s, m, h or d behind it.
 
-      Exit status: the applet's own (0 to 119 are left to it), or
+      Exit status: the applet's own (0 to 119 are left to it, 134 is a panic of its library), or
+        120  copies in lockstep differed, and no majority of them agreed
         121  the applet broke a rule: an exception, a call that does not exist, memory that is not its own
         122  the command line is wrong
         123  the host cannot run it: see swiftlet check
-        124  the time limit was reached
+        124  a limit of time was reached
+        125  it was stopped from outside
         126  the file is no applet that can be run
         127  the file cannot be read
 

@@ -10,11 +10,13 @@ enum Failure: Error {
   case failed(Status, String)
 }
 
-/// Exit statuses of Swiftlet's own. 0 to 119 are left to applets.
+/// Exit statuses of Swiftlet's own. 0 to 119 are left to applets, and 134 to their panics.
 enum Status: Int32 {
   case success = 0
   /// `check` found that this host cannot run applets.
   case unable = 1
+  /// Copies of the applet in lockstep differed.
+  case lockstep = 120
   /// The applet broke a rule and was stopped: an exception, a call that does not exist, memory that is not its own.
   case brokeRule = 121
   /// Wrong words on the command line.

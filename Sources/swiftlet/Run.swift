@@ -7,6 +7,11 @@ import Platform
 let runOptions = [
   Option("memory", short: "m", argument: "SIZE", help: "memory for image, heap and stack (default 16M)"),
   Option("timeout", short: "t", argument: "DURATION", help: "stop the applet after so long (default: never)"),
+  Option("cpu-budget", argument: "DURATION", help: "stop the applet after so much processor time (default: never)"),
+  Option("call-budget", argument: "DURATION", help: "stop it after so much processor time between two calls"),
+  Option("lockstep", help: "run a copy beside it, and stop where the two differ at a call"),
+  Option("shadows", argument: "N", help: "run N copies; from 2 on a faulty one is repaired from the majority"),
+  Option("inject-faults", argument: "PERCENT", help: "flip a bit in a copy after that many of a hundred calls"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
   Option("verbose", short: "v", help: "say on standard error what is done"),
@@ -17,13 +22,17 @@ struct RunRequest {
   var path = ""
   var memory = SecureLayout.defaultMemory
   var timeout: Int64?
+  var cpuBudget: Int64?
+  var callBudget: Int64?
+  var shadows = 0
+  var faultPercent = 0
   var isVerbose = false
   var options = ExecCtx.Options()
 
   init(_ words: ParsedWords) throws(Failure) {
     for (index, value) in words.options {
-      switch index {
-      case 0:
+      switch runOptions[index].long.description {
+      case "memory":
         guard let size = parseSize(value) else {
           throw .usage(
             .run, "--memory '\(value)' is no size: give a number of bytes, or one with K, M or G, such as 16M")
@@ -32,14 +41,21 @@ struct RunRequest {
           throw .usage(.run, "--memory '\(value)' is out of range: give 128K to 64G")
         }
         memory = size
-      case 1:
-        guard let duration = parseDuration(value), duration > 0 else {
-          throw .usage(
-            .run,
-            "--timeout '\(value)' is no duration: give a number of seconds, or one with ms, s, m or h, such as 500ms")
+      case "timeout": timeout = try Self.duration("--timeout", value)
+      case "cpu-budget": cpuBudget = try Self.duration("--cpu-budget", value)
+      case "call-budget": callBudget = try Self.duration("--call-budget", value)
+      case "lockstep": shadows = max(shadows, 1)
+      case "shadows":
+        guard let count = parseSize(value), (1...8).contains(count) else {
+          throw .usage(.run, "--shadows '\(value)' is out of range: give 1 to 8")
         }
-        timeout = duration
-      case 2:
+        shadows = Int(count)
+      case "inject-faults":
+        guard let percent = parseSize(value), (0...100).contains(percent) else {
+          throw .usage(.run, "--inject-faults '\(value)' is no percentage: give 0 to 100")
+        }
+        faultPercent = Int(percent)
+      case "transport":
         switch value {
         case "hvc": options.transport = .hvc
         case "mmio": options.transport = .mmio
@@ -48,9 +64,19 @@ struct RunRequest {
       default: isVerbose = true
       }
     }
+    if faultPercent > 0, shadows == 0 { throw .usage(.run, "--inject-faults needs --lockstep or --shadows") }
     guard let path = words.operands.first else { throw .usage(.run, "the applet's file is missing") }
     self.path = path
     options.arguments = words.operands
+  }
+
+  private static func duration(_ option: StaticString, _ value: String) throws(Failure) -> Int64 {
+    guard let duration = parseDuration(value), duration > 0 else {
+      throw .usage(
+        .run,
+        "\(option) '\(value)' is no duration: give a number of seconds, or one with ms, s, m or h, such as 500ms")
+    }
+    return duration
   }
 }
 
@@ -75,7 +101,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   let context: ExecCtx
   do {
     context = try ExecCtx(
-      image: image, memorySize: request.memory, system: system, architecture: architecture, kernel: kernel,
+      image: image, memorySize: request.memory, system: system, architecture: architecture,
       options: request.options)
   } catch {
     switch error {
@@ -88,13 +114,41 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   }
   if request.isVerbose { describe(context, start) }
   if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }
+  context.cpuBudget = request.cpuBudget
+  context.callBudget = request.callBudget
+  if request.shadows > 0 { try addShadows(context, request, system) }
   let outcome: Outcome
   do { outcome = try context.run() } catch { throw failure(error, of: context, request) }
   switch outcome {
   case .exited(let status):
     if request.isVerbose { complain("swiftlet: exited with status \(status) after \(microseconds(since: start)) us") }
+    reportRepairs(context)
     return Int32(status)
   case .stopped: throw .failed(.stopped, "\(request.path): stopped")
+  }
+}
+
+/// Makes the copies for `--lockstep`, `--shadows` and `--inject-faults`.
+private func addShadows(_ context: ExecCtx, _ request: RunRequest, _ system: borrowing System) throws(Failure) {
+  var shadows: [ExecCtx] = []
+  do {
+    for _ in 0..<request.shadows { shadows.append(try context.clone(on: system)) }
+    try context.setShadows(shadows)
+  } catch { throw .failed(.host, error.description) }
+  guard request.faultPercent > 0 else { return }
+  var injection = FaultInjection(percent: request.faultPercent, seed: UInt64(bitPattern: Clock.monotonic))
+  injection.report = { copy, register, bit in
+    complain("swiftlet: injected: bit \(bit) of \(register) in \(copyName(copy))")
+  }
+  context.faultInjection = injection
+}
+
+private func copyName(_ copy: Int) -> String { copy == 0 ? "the primary" : "shadow \(copy)" }
+
+/// Says which copies were repaired.
+private func reportRepairs(_ context: ExecCtx) {
+  for (copy, repairs) in context.lockstepReport.repairs.enumerated() where repairs > 0 {
+    complain("swiftlet: lockstep: \(copyName(copy)) was repaired \(repairs) time\(repairs == 1 ? "" : "s")")
   }
 }
 
@@ -104,6 +158,9 @@ private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequ
     return .failed(
       .timeLimit, "\(request.path): \(error.description) (--timeout), and was stopped at pc \(hex(context.pc))")
   case .stopped: return .failed(.stopped, "\(request.path): stopped")
+  case .lockstep:
+    reportRepairs(context)
+    return .failed(.lockstep, "\(request.path): \(error.description)")
   case .fault, .unknownCall, .badRange, .unexpectedExit, .shim:
     return .failed(.brokeRule, "\(request.path): \(error.description)\n" + context.description.dropLast())
   case .kvm, .output, .input, .host: return .failed(.host, "\(request.path): \(error.description)")

@@ -15,7 +15,7 @@
 
 /* Version of this interface: the major part changes when an applet built earlier would misbehave. */
 #define APPLET_ABI_MAJOR 1
-#define APPLET_ABI_MINOR 0
+#define APPLET_ABI_MINOR 1
 
 /* GoTEE's calls. */
 #define APPLET_CALL_EXIT 0         /* (status): ends the applet; the low 8 bits of status become swiftlet's own */
@@ -33,7 +33,9 @@
 #define APPLET_CALL_REGION 0x104    /* (index, address) -> 0: writes a struct applet_region there; -ENOENT past the last */
 #define APPLET_CALL_ARGUMENTS 0x105 /* (address, length) -> size in bytes of all arguments, each ended by a zero byte, the
                                        first being the applet's name; copies as much of them as fits in length */
-#define APPLET_CALL_LAST 0x105      /* the greatest number any call has */
+#define APPLET_CALL_COUNTER 0x106   /* () -> ticks a second of the counter that the applet may read from now on without a
+                                       call, CNTVCT_EL0 or the time CSR; 0 where it is kept from it */
+#define APPLET_CALL_LAST 0x106      /* the greatest number any call has */
 
 /* Access of a region, as bits. */
 #define APPLET_REGION_READ 1

@@ -35,6 +35,9 @@ static inline long linux_open(const char *path, int flags, int mode) { return li
 static inline long linux_close(int fd) { return linux_result(close(fd)); }
 static inline long linux_read(int fd, void *to, size_t count) { return linux_result(read(fd, to, count)); }
 static inline long linux_write(int fd, const void *from, size_t count) { return linux_result(write(fd, from, count)); }
+static inline long linux_pread(int fd, void *to, size_t count, long offset) {
+  return linux_result(pread(fd, to, count, offset));
+}
 static inline long linux_ioctl(int fd, unsigned long request, unsigned long argument) {
   return linux_result(ioctl(fd, request, argument));
 }
@@ -52,6 +55,10 @@ static inline long linux_file_size(int fd) {
   if (fstat(fd, &status) < 0) return -(long)errno;
   if (S_ISDIR(status.st_mode)) return -EISDIR;
   return S_ISREG(status.st_mode) ? (long)status.st_size : -EINVAL;
+}
+// Makes what was written visible to instruction fetches (a no-op where the processor sees to it).
+static inline void linux_clean_instructions(void *from, size_t count) {
+  __builtin___clear_cache((char *)from, (char *)from + count);
 }
 static inline long linux_getrandom(void *to, size_t count) { return linux_result(getrandom(to, count, 0)); }
 static inline long linux_page_size(void) { return sysconf(_SC_PAGESIZE); }

@@ -20,6 +20,7 @@ public func secureHandler(_ context: ExecCtx) throws(ExecError) {
   case APPLET_CALL_YIELD: yield(context)
   case APPLET_CALL_REGION: try region(context)
   case APPLET_CALL_ARGUMENTS: try arguments(context)
+  case APPLET_CALL_COUNTER: try counter(context)
   default: throw .unknownCall(number: number)
   }
 }
@@ -34,8 +35,19 @@ extension ExecCtx {
     guard let range = GuestRange(start: address, count: count) else {
       throw .badRange(call: a0, address: address, count: count, .outside)
     }
-    do { return try memory.withBytes(range, for: access, body) } catch {
+    if lockstep != nil { try beforeBuffer(range, for: access) }
+    let result: Result
+    do { result = try memory.withBytes(range, for: access, body) } catch {
       throw .badRange(call: a0, address: address, count: count, error == .access ? .access : .outside)
     }
+    if lockstep != nil, access.contains(.write) { lockstep?.copyOutput(range) }
+    return result
+  }
+
+  /// In lockstep, the copies must agree in what the monitor is going to read.
+  @inline(never)
+  private func beforeBuffer(_ range: GuestRange, for access: Access) throws(ExecError) {
+    guard access.contains(.read), (try? memory.check(range, for: access)) != nil else { return }
+    try lockstep?.checkInput(range)
   }
 }

@@ -1,3 +1,4 @@
+import KVM
 import Machine
 import AppletABI
 import CLinux
@@ -15,4 +16,25 @@ func sleep(_ context: ExecCtx) throws(ExecError) {
 func yield(_ context: ExecCtx) {
   sched_yield()
   context.ret(UInt64(0))
+}
+
+/// Call 0x106: lets the applet read the architectural counter, unless it runs in lockstep.
+func counter(_ context: ExecCtx) throws(ExecError) {
+  guard context.lockstep == nil else { return context.ret(UInt64(0)) }
+  let frequency: UInt64
+  do {
+    try context.allowCounter(true)
+    frequency = try context.counterFrequency()
+  } catch { throw .kvm(error) }
+  context.ret(frequency)
+}
+
+extension ExecCtx {
+  /// Ticks a second of the architectural counter.
+  func counterFrequency() throws(KVMError) -> UInt64 {
+    switch architecture {
+    case .arm64: linux_counter_frequency()
+    case .riscv64: try vcpu.register(RISCV64.timerFrequency)
+    }
+  }
 }

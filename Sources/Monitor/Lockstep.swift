@@ -1,0 +1,324 @@
+import Applet
+import AppletABI
+import CLinux
+import KVM
+import Machine
+import Platform
+
+/// What lockstep has seen.
+public struct LockstepReport: Equatable, Sendable {
+  /// Calls at which all copies agreed, at once or after a repair.
+  public internal(set) var calls: UInt64 = 0
+  /// Repairs of each copy from the majority; index 0 is the primary's, those of its shadows follow.
+  public internal(set) var repairs: [UInt64] = []
+}
+
+/// How two copies of a context differ.
+public enum Divergence: Equatable, Sendable {
+  /// A register by its name; copy 0 is the primary.
+  case register(String, copy: Int, value: UInt64, primary: UInt64)
+  /// They hand over different bytes: the first that differs, by its address.
+  case input(address: UInt64, copy: Int, value: UInt8, primary: UInt8)
+  /// One raised what the other did not.
+  case event(copy: Int, ExecCtx.Event, primary: ExecCtx.Event)
+
+  /// What differs, in one line.
+  public var description: String {
+    switch self {
+    case .register(let name, let copy, let value, let primary):
+      "\(name) is \(hex(primary)) in the primary and \(hex(value)) in shadow \(copy)"
+    case .input(let address, let copy, let value, let primary):
+      "the input byte at \(hex(address)) is \(hex(UInt64(primary))) in the primary and \(hex(UInt64(value))) in shadow \(copy)"
+    case .event(let copy, let event, let primary):
+      "the primary \(Self.name(primary)) and shadow \(copy) \(Self.name(event))"
+    }
+  }
+
+  private static func name(_ event: ExecCtx.Event) -> String {
+    switch event {
+    case .call: "calls"
+    case .fault(let fault): "raises an exception (\(fault.description))"
+    case .interrupted: "does not come to a call"
+    }
+  }
+}
+
+extension ExecCtx {
+  /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
+  public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
+    memcmp(a.frame, b.frame, Int(APPLET_FRAME_ADDRESS) * 8) == 0
+      && memcmp(
+        a.frame + Int(APPLET_FRAME_FP_CONTROL), b.frame + Int(APPLET_FRAME_FP_CONTROL),
+        Int(APPLET_FRAME_WORDS - APPLET_FRAME_FP_CONTROL) * 8) == 0
+  }
+
+  /// The copies that run in lockstep with this context, each made by `clone`. At every call they must agree with it.
+  ///
+  /// With one shadow a difference ends the run. With two or more the majority is right: a copy that differs from it is
+  /// repaired, counted in `lockstepReport`, and the run goes on. While there are shadows, time and randomness come through
+  /// calls alone, and all copies are given the same.
+  public var shadows: [ExecCtx] { lockstep?.shadows ?? [] }
+
+  /// The first shadow.
+  public var shadow: ExecCtx? { lockstep?.shadows.first }
+
+  /// Sets the shadows; none ends lockstep. Not while the context runs.
+  /// - Throws: `KVMError` where the kernel cannot keep the counter from them.
+  public func setShadows(_ shadows: [ExecCtx]) throws(KVMError) {
+    lockstep = shadows.isEmpty ? nil : Lockstep(primary: self, shadows: shadows)
+    lockstepReport.repairs = Array(repeating: 0, count: shadows.count + 1)
+    for copy in [self] + shadows {
+      copy.frame[Int(APPLET_FRAME_ON_EXIT)] = shadows.isEmpty ? 0 : 1
+      if !shadows.isEmpty { try copy.allowCounter(false) }
+    }
+  }
+
+  /// Faults to be put into the copies of a context in lockstep; nil for none.
+  public var faultInjection: FaultInjection? {
+    get { lockstep?.faultInjection }
+    set { lockstep?.faultInjection = newValue }
+  }
+
+  /// Lets the applet read the architectural counter, or keeps it from it.
+  func allowCounter(_ isAllowed: Bool) throws(KVMError) {
+    let setting = architecture.counterAccess(isAllowed: isAllowed)
+    try vcpu.setRegister(setting.id, setting.value)
+  }
+}
+
+/// The copies of a context that run in lockstep.
+final class Lockstep {
+  /// Owns this object, and so outlives it.
+  unowned(unsafe) let primary: ExecCtx
+  let shadows: [ExecCtx]
+  /// Makes them agree no more, for who wants to see it noticed.
+  var faultInjection: FaultInjection?
+  /// Kicks, so that a copy which never calls is noticed.
+  private var timer: KickTimer?
+  /// Kicks of the timer since the present step began.
+  private var ticks = 0
+
+  /// Nanoseconds between kicks.
+  private static let tick: Int64 = 100_000_000
+  /// Kicks that a copy may take before the others are looked at.
+  private static let patience = 3
+  /// Kicks that a copy may take once another has called.
+  private static let longPatience = 20
+
+  init(primary: ExecCtx, shadows: [ExecCtx]) {
+    self.primary = primary
+    self.shadows = shadows
+  }
+
+  private var count: Int { shadows.count + 1 }
+  private func copy(_ index: Int) -> ExecCtx { index == 0 ? primary : shadows[index - 1] }
+
+  /// A run begins on the calling thread.
+  func begin() throws(Errno) {
+    timer = try KickTimer(.wall)
+    timer?.set(nanoseconds: Self.tick, interval: Self.tick)
+  }
+
+  /// The run has ended.
+  func end() { timer = nil }
+
+  /// Runs every copy to its next call, and makes sure that they agree.
+  /// - Throws: `ExecError`: what the primary raises, or `.lockstep`.
+  func step() throws(ExecError) {
+    while true {
+      primary.event = try advance(primary, patience: Self.patience)
+      var isAgreed = primary.event == .call
+      for shadow in shadows {
+        shadow.event = try advance(shadow, patience: Self.patience)
+        isAgreed = isAgreed && shadow.event == .call && ExecCtx.equal(primary, shadow)
+      }
+      if !isAgreed { try resolve() }
+      switch primary.event {
+      case .call:
+        primary.lockstepReport.calls &+= 1
+        return
+      case .fault(let fault):
+        guard try answerCounterRead(fault) else { throw primary.describe(fault) }
+      case .interrupted: throw .lockstep(.event(copy: 0, .interrupted, primary: .interrupted))
+      }
+    }
+  }
+
+  /// Runs a copy to its next event.
+  /// - Returns: `.interrupted` where its patience is used up.
+  private func advance(_ copy: ExecCtx, patience: Int) throws(ExecError) -> ExecCtx.Event {
+    ticks = 0
+    while true {
+      let event = try copy.exec()
+      guard event == .interrupted else { return event }
+      copy.vcpu.clearExitRequest()
+      try primary.checkStops()
+      ticks += 1
+      if ticks >= patience { return .interrupted }
+    }
+  }
+
+  /// Waits for the copies that have not come to an event, then repairs those that differ from the majority.
+  private func resolve() throws(ExecError) {
+    while true {
+      let slow = (0..<count).filter { copy($0).event == .interrupted }
+      if slow.isEmpty { break }
+      // As long as nobody has come to an event, all are merely busy.
+      let patience = slow.count == count ? Self.patience : Self.longPatience
+      for index in slow { copy(index).event = try advance(copy(index), patience: patience) }
+      if slow.count < count { break }
+    }
+    guard let right = majority() else { throw .lockstep(divergence()) }
+    for index in 0..<count where !agree(index, right) { try repair(index, from: right) }
+  }
+
+  private func agree(_ a: Int, _ b: Int) -> Bool {
+    a == b || copy(a).event == copy(b).event && copy(a).event != .interrupted && ExecCtx.equal(copy(a), copy(b))
+  }
+
+  /// A copy with which more than half of all agree.
+  private func majority() -> Int? {
+    (0..<count).first { candidate in
+      copy(candidate).event != .interrupted && (0..<count).filter { agree($0, candidate) }.count * 2 > count
+    }
+  }
+
+  /// The first difference between the primary and a shadow.
+  private func divergence() -> Divergence {
+    for index in 1..<count {
+      let shadow = copy(index)
+      if shadow.event != primary.event { return .event(copy: index, shadow.event, primary: primary.event) }
+      for word in 0..<Int(APPLET_FRAME_WORDS) where shadow.frame[word] != primary.frame[word] {
+        guard let name = primary.architecture.frameWordName(word) else { continue }
+        return .register(name, copy: index, value: shadow.frame[word], primary: primary.frame[word])
+      }
+    }
+    return .event(copy: 1, shadows[0].event, primary: primary.event)
+  }
+
+  /// Makes a copy equal to another one.
+  private func repair(_ index: Int, from right: Int) throws(ExecError) {
+    let wrong = copy(index)
+    // One that was interrupted stands amid its own code, not in the shim behind its exit.
+    let isOutside = wrong.event == .interrupted
+    wrong.memory.copyContents(of: copy(right).memory)
+    wrong.event = copy(right).event
+    wrong.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP | APPLET_ENTRY_FENCE)
+    if isOutside {
+      do {
+        for setting in wrong.architecture.shimRestart(wrong.memory.layout) {
+          try wrong.vcpu.setRegister(setting.id, setting.value)
+        }
+      } catch { throw .kvm(error) }
+    }
+    primary.lockstepReport.repairs[index] &+= 1
+  }
+
+  /// Answers all copies' read of the counter with the same value, as a call would.
+  /// - Returns: whether the fault was such a read.
+  private func answerCounterRead(_ fault: Fault) throws(ExecError) -> Bool {
+    let architecture = primary.architecture
+    guard architecture.mayBeCounterRead(fault) else { return false }
+    var instruction: UInt32 = 0
+    if let range = GuestRange(start: primary.pc, count: 4) {
+      let read = try? primary.memory.withBytes(range, for: .execute) { $0.loadUnaligned(as: UInt32.self) }
+      instruction = read ?? 0
+    }
+    let value: UInt64
+    let register: Int
+    do {
+      switch architecture.counterRead(cause: primary.frame[Int(APPLET_FRAME_CAUSE)], instruction: instruction) {
+      case .count(let target):
+        register = target
+        value = try primary.vcpu.register(architecture.counterRegister)
+      case .frequency(let target):
+        register = target
+        value = try primary.counterFrequency()
+      case nil: return false
+      }
+    } catch { throw .kvm(error) }
+    for index in 0..<count {
+      let frame = copy(index).frame
+      // x31 of arm64 is the zero register here, and x0 of riscv64 always is.
+      if architecture.generalRegisters.contains(register), register != architecture.zeroRegister {
+        frame[register] = value
+      }
+      frame[Int(APPLET_FRAME_PC)] &+= 4
+    }
+    return true
+  }
+
+  /// Makes sure that all copies hand over the same bytes.
+  func checkInput(_ range: GuestRange) throws(ExecError) {
+    guard range.count > 0 else { return }
+    let count = Int(range.count)
+    func bytes(_ index: Int) -> UnsafeMutableRawBufferPointer {
+      copy(index).memory.bytes(at: range.start, count: count)
+    }
+    func agree(_ a: Int, _ b: Int) -> Bool {
+      a == b || memcmp(bytes(a).baseAddress!, bytes(b).baseAddress!, count) == 0
+    }
+    if (1..<self.count).allSatisfy({ agree(0, $0) }) { return }
+    let right = (0..<self.count).first { candidate in
+      (0..<self.count).filter { agree($0, candidate) }.count * 2 > self.count
+    }
+    guard let right else {
+      for index in 1..<self.count {
+        for offset in 0..<count where bytes(index)[offset] != bytes(0)[offset] {
+          throw .lockstep(
+            .input(
+              address: range.start + UInt64(offset), copy: index, value: bytes(index)[offset], primary: bytes(0)[offset]
+            ))
+        }
+      }
+      return
+    }
+    for index in 0..<self.count where !agree(index, right) { try repair(index, from: right) }
+  }
+
+  /// Gives all shadows the bytes that the primary has been given.
+  func copyOutput(_ range: GuestRange) {
+    guard range.count > 0 else { return }
+    let source = primary.memory.bytes(at: range.start, count: Int(range.count))
+    for shadow in shadows {
+      shadow.memory.bytes(at: range.start, count: Int(range.count)).copyMemory(from: UnsafeRawBufferPointer(source))
+    }
+  }
+
+  /// Flips a bit in one copy, if it is time for one.
+  func injectFault() {
+    guard
+      let (copy, register, bit) = faultInjection?.next(copies: count, registers: primary.architecture.generalRegisters)
+    else { return }
+    self.copy(copy).frame[register] ^= 1 << UInt64(bit)
+    faultInjection?.report?(copy, primary.architecture.registerName(register), bit)
+  }
+}
+
+/// Faults put into copies on purpose, to see them noticed.
+public struct FaultInjection {
+  /// How many of a hundred calls are followed by a fault.
+  public var percent: Int
+  /// Told of each: the copy (0 is the primary), the register's name, the bit.
+  public var report: ((Int, String, Int) -> Void)?
+  private var state: UInt64
+
+  /// - Parameter seed: the same seed gives the same faults.
+  public init(percent: Int, seed: UInt64) {
+    self.percent = percent
+    state = seed
+  }
+
+  mutating func next(copies: Int, registers: Range<Int>) -> (copy: Int, register: Int, bit: Int)? {
+    guard random(100) < percent else { return nil }
+    return (random(copies), registers.lowerBound + random(registers.count), random(64))
+  }
+
+  /// A number below `limit`, by SplitMix64.
+  private mutating func random(_ limit: Int) -> Int {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = (state ^ state >> 30) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
+    return Int((mixed ^ mixed >> 31) % UInt64(limit))
+  }
+}
