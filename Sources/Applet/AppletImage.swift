@@ -63,4 +63,7 @@ public struct AppletImage: ~Copyable {
     bias = checked.bias
     self.file = file
   }
+
+  /// Gives up the image for the names in it.
+  public consuming func intoSymbols() -> Symbols { Symbols(file, bias: bias) }
 }

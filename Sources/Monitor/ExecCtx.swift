@@ -43,6 +43,9 @@ public final class ExecCtx: @unchecked Sendable {
   /// Asked when a limit is passed: gives the nanoseconds by which it is extended, or nil to end the run. nil for no
   /// extension ever.
   public var limitHandler: ((ExecCtx, Limit) -> Int64?)?
+  /// The names in the applet's file; nil for a context that was made of no image.
+  private var symbols: Symbols?
+
   /// The copies that run in lockstep with it; nil for none.
   var lockstep: Lockstep?
   /// What lockstep has seen so far.
@@ -160,6 +163,7 @@ public final class ExecCtx: @unchecked Sendable {
     do {
       try self.init(entry: image.entry, memory: memory, system: system, architecture: architecture, options: options)
     } catch { throw .kvm(error) }
+    symbols = image.intoSymbols()
   }
 
   /// Ends the applet: `run()` returns behind the present call.
@@ -175,6 +179,14 @@ public final class ExecCtx: @unchecked Sendable {
   /// - Parameter deadline: CLOCK_MONOTONIC nanoseconds after which it is not waited for any longer; nil for never.
   /// - Returns: whether the run has ended.
   public func waitUntilDone(deadline: Int64? = nil) -> Bool { control.waitForEnd(until: deadline) }
+
+  /// An address by the applet's own names: `symbol+0x10`; nil where its file has none there.
+  public func name(of address: UInt64) -> String? {
+    guard memory.regions.contains(where: { $0.use == .image && $0.range.contains(address) }),
+      let (name, offset) = symbols?.nearest(to: address)
+    else { return nil }
+    return offset == 0 ? name : "\(name)+\(hex(offset))"
+  }
 
   /// Whether an exit that is no hypercall is the guest's doorbell.
   func isDoorbell(_ address: UInt64, isWrite: Bool) -> Bool { isWrite && address == doorbell && transport == .mmio }

@@ -104,7 +104,10 @@ extension ExecCtx: CustomStringConvertible {
     add("pc", pc)
     add(architecture.statusName.description, frame[Int(APPLET_FRAME_STATUS)])
     add("cause", frame[Int(APPLET_FRAME_CAUSE)])
-    add("address", frame[Int(APPLET_FRAME_ADDRESS)])
+    // FAR_EL1 and stval mean something for some exceptions alone.
+    if case .fault(let fault) = architecture.trap(cause: frame[Int(APPLET_FRAME_CAUSE)]), fault.hasAddress {
+      add("address", frame[Int(APPLET_FRAME_ADDRESS)])
+    }
     if column % 4 != 0 { lines += "\n" }
     return lines
   }

@@ -153,17 +153,18 @@ private func reportRepairs(_ context: ExecCtx) {
 }
 
 private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequest) -> Failure {
+  let place = context.name(of: context.pc).map { ", in \($0)" } ?? ""
+  let what = "\(request.path): \(error.description)"
   switch error {
   case .limit:
-    return .failed(
-      .timeLimit, "\(request.path): \(error.description) (--timeout), and was stopped at pc \(hex(context.pc))")
-  case .stopped: return .failed(.stopped, "\(request.path): stopped")
+    return .failed(.timeLimit, "\(what), and was stopped at pc \(hex(context.pc))\(place)")
+  case .stopped: return .failed(.stopped, what)
   case .lockstep:
     reportRepairs(context)
-    return .failed(.lockstep, "\(request.path): \(error.description)")
+    return .failed(.lockstep, what)
   case .fault, .unknownCall, .badRange, .unexpectedExit, .shim:
-    return .failed(.brokeRule, "\(request.path): \(error.description)\n" + context.description.dropLast())
-  case .kvm, .output, .input, .host: return .failed(.host, "\(request.path): \(error.description)")
+    return .failed(.brokeRule, what + place + "\n" + context.description.dropLast())
+  case .kvm, .output, .input, .host: return .failed(.host, what)
   }
 }
 

@@ -8,8 +8,10 @@
  * are not looked at. Numbers 0 to 5 have GoTEE's values and meaning. Failed calls from 0x100 on answer the negative of
  * an errno value; calls 0 to 5 have no way to fail but to end the applet.
  *
+ * An applet that panics exits with status 134; other statuses from 120 on are swiftlet's own.
+ *
  * Addresses handed over must lie wholly in the applet's own memory: readable where the monitor reads, writable where
- * it writes. An address that does not, or a number that no call has, ends the applet with an error that says so. */
+ * it writes. A buffer of no bytes may lie anywhere. An address that does not, or a number that no call has, ends the applet with an error that says so. */
 #ifndef SWIFTLET_APPLET_ABI_H
 #define SWIFTLET_APPLET_ABI_H
 
@@ -30,7 +32,8 @@
 #define APPLET_CALL_READ 0x101      /* (address, length) -> bytes read from standard input, at most length; 0 at its end */
 #define APPLET_CALL_SLEEP 0x102     /* (nanoseconds) -> 0: comes back when they have passed */
 #define APPLET_CALL_YIELD 0x103     /* () -> 0: lets other contexts run */
-#define APPLET_CALL_REGION 0x104    /* (index, address) -> 0: writes a struct applet_region there; -ENOENT past the last */
+#define APPLET_CALL_REGION 0x104    /* (index, address) -> 0: writes a struct applet_region there; -ENOENT past the last.
+                                       Regions are whole pages; the stack's end is the end of the applet's memory */
 #define APPLET_CALL_ARGUMENTS 0x105 /* (address, length) -> size in bytes of all arguments, each ended by a zero byte, the
                                        first being the applet's name; copies as much of them as fits in length */
 #define APPLET_CALL_COUNTER 0x106   /* () -> ticks a second of the counter that the applet may read from now on without a
