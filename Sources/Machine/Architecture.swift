@@ -101,6 +101,10 @@ public enum Architecture: Sendable {
     instruction == (self == .arm64 ? 0xd503_207f : 0x1050_0073)
   }
 
+  /// The bits of the status word that two runs of the same program have in common. Not on riscv64 those that say whether the
+  /// floating-point registers were changed since they were last stored (FS, SD): the host's kernel stores them when it likes.
+  public var steadyStatus: UInt64 { self == .arm64 ? .max : ~(1 << 63 | 0b11 << 13) }
+
   /// The number by which instructions name the register that is always zero.
   public var zeroRegister: Int { self == .arm64 ? 31 : 0 }
 

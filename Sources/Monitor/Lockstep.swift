@@ -46,7 +46,9 @@ public enum Divergence: Equatable, Sendable {
 extension ExecCtx {
   /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
   public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
-    memcmp(a.frame, b.frame, Int(APPLET_FRAME_ADDRESS) * 8) == 0
+    memcmp(a.frame, b.frame, Int(APPLET_FRAME_STATUS) * 8) == 0
+      && (a.frame[Int(APPLET_FRAME_STATUS)] ^ b.frame[Int(APPLET_FRAME_STATUS)]) & a.architecture.steadyStatus == 0
+      && a.frame[Int(APPLET_FRAME_CAUSE)] == b.frame[Int(APPLET_FRAME_CAUSE)]
       && memcmp(
         a.frame + Int(APPLET_FRAME_FP_CONTROL), b.frame + Int(APPLET_FRAME_FP_CONTROL),
         Int(APPLET_FRAME_WORDS - APPLET_FRAME_FP_CONTROL) * 8) == 0
@@ -63,9 +65,10 @@ extension ExecCtx {
   public var shadow: ExecCtx? { lockstep?.shadows.first }
 
   /// Sets the shadows; none ends lockstep. Not while the context runs.
+  /// - Parameter parallel: each shadow runs on a thread of its own at the same time as the primary, instead of after it.
   /// - Throws: `KVMError` where the kernel cannot keep the counter from them.
-  public func setShadows(_ shadows: [ExecCtx]) throws(KVMError) {
-    lockstep = shadows.isEmpty ? nil : Lockstep(primary: self, shadows: shadows)
+  public func setShadows(_ shadows: [ExecCtx], parallel: Bool = false) throws(KVMError) {
+    lockstep = shadows.isEmpty ? nil : Lockstep(primary: self, shadows: shadows, isParallel: parallel)
     lockstepReport.repairs = Array(repeating: 0, count: shadows.count + 1)
     for copy in [self] + shadows {
       copy.frame[Int(APPLET_FRAME_ON_EXIT)] = shadows.isEmpty ? 0 : 1
@@ -105,9 +108,14 @@ final class Lockstep {
   /// Kicks that a copy may take once another has called.
   private static let longPatience = 20
 
-  init(primary: ExecCtx, shadows: [ExecCtx]) {
+  private let isParallel: Bool
+  /// A thread a shadow, while a parallel run is under way.
+  private var workers: [LockstepWorker] = []
+
+  init(primary: ExecCtx, shadows: [ExecCtx], isParallel: Bool) {
     self.primary = primary
     self.shadows = shadows
+    self.isParallel = isParallel
   }
 
   private var count: Int { shadows.count + 1 }
@@ -117,21 +125,31 @@ final class Lockstep {
   func begin() throws(Errno) {
     timer = try KickTimer(.wall)
     timer?.set(nanoseconds: Self.tick, interval: Self.tick)
+    guard isParallel else { return }
+    // Where copies share processors, one that looks again and again takes time from the others.
+    let spins = linux_processor_count() >= count ? 4000 : 0
+    for shadow in shadows { workers.append(try LockstepWorker(shadow, spins: spins)) }
   }
 
   /// The run has ended.
-  func end() { timer = nil }
+  func end() {
+    timer = nil
+    for worker in workers { worker.quit() }
+    workers = []
+  }
 
   /// Runs every copy to its next call, and makes sure that they agree.
   /// - Throws: `ExecError`: what the primary raises, or `.lockstep`.
   func step() throws(ExecError) {
     while true {
-      primary.event = try advance(primary, patience: Self.patience)
-      var isAgreed = primary.event == .call
-      for shadow in shadows {
-        shadow.event = try advance(shadow, patience: Self.patience)
-        isAgreed = isAgreed && shadow.event == .call && ExecCtx.equal(primary, shadow)
+      if workers.isEmpty {
+        primary.event = try advance(primary, patience: Self.patience)
+        for shadow in shadows { shadow.event = try advance(shadow, patience: Self.patience) }
+      } else {
+        try advanceAtOnce()
       }
+      var isAgreed = primary.event == .call
+      for shadow in shadows { isAgreed = isAgreed && shadow.event == .call && ExecCtx.equal(primary, shadow) }
       if !isAgreed { try resolve() }
       switch primary.event {
       case .call:
@@ -156,6 +174,24 @@ final class Lockstep {
       ticks += 1
       if ticks >= patience { return .interrupted }
     }
+  }
+
+  /// Runs all copies to their next events at the same time.
+  private func advanceAtOnce() throws(ExecError) {
+    for worker in workers { worker.start() }
+    let own: Result<ExecCtx.Event, ExecError>
+    do throws(ExecError) { own = .success(try advance(primary, patience: Self.patience)) } catch {
+      own = .failure(error)
+      for worker in workers { worker.cancel() }
+    }
+    // Every turn is ended before anything is thrown: no worker may run on.
+    let end = Clock.monotonic + Self.tick * Int64(Self.patience)
+    var failure: ExecError?
+    for (shadow, worker) in zip(shadows, workers) {
+      do throws(ExecError) { shadow.event = try worker.finish(by: end) } catch { failure = error }
+    }
+    primary.event = try own.get()
+    if let failure { throw failure }
   }
 
   /// Waits for the copies that have not come to an event, then repairs those that differ from the majority.
@@ -190,6 +226,8 @@ final class Lockstep {
       if shadow.event != primary.event { return .event(copy: index, shadow.event, primary: primary.event) }
       for word in 0..<Int(APPLET_FRAME_WORDS) where shadow.frame[word] != primary.frame[word] {
         guard let name = primary.architecture.frameWordName(word) else { continue }
+        let difference = shadow.frame[word] ^ primary.frame[word]
+        if word == Int(APPLET_FRAME_STATUS), difference & primary.architecture.steadyStatus == 0 { continue }
         return .register(name, copy: index, value: shadow.frame[word], primary: primary.frame[word])
       }
     }

@@ -11,6 +11,7 @@ let runOptions = [
   Option("call-budget", argument: "DURATION", help: "stop it after so much processor time between two calls"),
   Option("lockstep", help: "run a copy beside it, and stop where the two differ at a call"),
   Option("shadows", argument: "N", help: "run N copies; from 2 on a faulty one is repaired from the majority"),
+  Option("parallel", help: "run the copies at the same time, each on a thread of its own"),
   Option("inject-faults", argument: "PERCENT", help: "flip a bit in a copy after that many of a hundred calls"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
@@ -25,6 +26,7 @@ struct RunRequest {
   var cpuBudget: Int64?
   var callBudget: Int64?
   var shadows = 0
+  var isParallel = false
   var faultPercent = 0
   var isVerbose = false
   var options = ExecCtx.Options()
@@ -50,6 +52,7 @@ struct RunRequest {
           throw .usage(.run, "--shadows '\(value)' is out of range: give 1 to 8")
         }
         shadows = Int(count)
+      case "parallel": isParallel = true
       case "inject-faults":
         guard let percent = parseSize(value), (0...100).contains(percent) else {
           throw .usage(.run, "--inject-faults '\(value)' is no percentage: give 0 to 100")
@@ -65,6 +68,7 @@ struct RunRequest {
       }
     }
     if faultPercent > 0, shadows == 0 { throw .usage(.run, "--inject-faults needs --lockstep or --shadows") }
+    if isParallel, shadows == 0 { throw .usage(.run, "--parallel needs --lockstep or --shadows") }
     guard let path = words.operands.first else { throw .usage(.run, "the applet's file is missing") }
     self.path = path
     options.arguments = words.operands
@@ -133,7 +137,7 @@ private func addShadows(_ context: ExecCtx, _ request: RunRequest, _ system: bor
   var shadows: [ExecCtx] = []
   do {
     for _ in 0..<request.shadows { shadows.append(try context.clone(on: system)) }
-    try context.setShadows(shadows)
+    try context.setShadows(shadows, parallel: request.isParallel)
   } catch { throw .failed(.host, error.description) }
   guard request.faultPercent > 0 else { return }
   var injection = FaultInjection(percent: request.faultPercent, seed: UInt64(bitPattern: Clock.monotonic))

@@ -62,6 +62,7 @@ static inline void linux_clean_instructions(void *from, size_t count) {
 }
 static inline long linux_getrandom(void *to, size_t count) { return linux_result(getrandom(to, count, 0)); }
 static inline long linux_page_size(void) { return sysconf(_SC_PAGESIZE); }
+static inline long linux_processor_count(void) { return sysconf(_SC_NPROCESSORS_ONLN); }
 
 // Waiting.
 
