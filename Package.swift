@@ -11,20 +11,23 @@ let package = Package(
   name: "swiftlet",
   products: [
     .executable(name: "swiftlet", targets: ["swiftlet"]),
-    .library(name: "Monitor", targets: ["Monitor", "Applet", "KVM", "Machine", "Platform"]),
+    .library(name: "Monitor", targets: ["Monitor", "Applet", "DeviceTree", "KVM", "Machine", "Platform"]),
   ],
   targets: [
     .target(name: "CLinux"),
+    .systemLibrary(name: "CLibFDT", providers: [.apt(["libfdt-dev"])]),
     .target(name: "AppletABI"),
     .target(name: "Platform", dependencies: ["CLinux"], swiftSettings: strict),
     .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
     .target(name: "KVM", dependencies: ["CLinux", "Platform", "Machine"], swiftSettings: strict),
+    .target(name: "DeviceTree", dependencies: ["CLibFDT", "AppletABI", "Platform", "Machine"], swiftSettings: strict),
     .target(name: "Applet", dependencies: ["Platform", "Machine"], swiftSettings: strict),
     .target(
-      name: "Monitor", dependencies: ["AppletABI", "CLinux", "Platform", "Machine", "KVM", "Applet"],
+      name: "Monitor", dependencies: ["AppletABI", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet"],
       swiftSettings: strict),
     .executableTarget(
-      name: "swiftlet", dependencies: ["CLinux", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      name: "swiftlet", dependencies: ["CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],
       swiftSettings: strict),
+    .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
   ]
 )

@@ -75,6 +75,11 @@ public struct VCPU: ~Copyable {
     throw .failed(.run, Errno(Int32(truncatingIfNeeded: -result)))
   }
 
+  /// Answers the load that the last exit was about (`Exit.mmio`): the guest gets as many low bytes of the value as it loads.
+  public func completeLoad(_ value: UInt64) {
+    withUnsafeMutableBytes(of: &run.pointee.mmio.data) { $0.storeBytes(of: value, as: UInt64.self) }
+  }
+
   /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
   public func leave() { _ = linux_kick_target(nil) }
 

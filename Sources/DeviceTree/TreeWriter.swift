@@ -1,0 +1,139 @@
+import CLibFDT
+
+/// Writes a flattened device tree from front to back: libfdt's sequential-write functions.
+///
+/// The first failure is kept, makes what follows do nothing, and is thrown by `finish`.
+struct TreeWriter: ~Copyable {
+  private let buffer: UnsafeMutableRawBufferPointer
+  private var failure: Int32
+
+  /// - Parameter buffer: where the tree goes; it outlives this value, which alone writes to it. libfdt never writes beyond.
+  init(_ buffer: UnsafeMutableRawBufferPointer) {
+    self.buffer = buffer
+    // Finding each name's earlier use in the string block costs more than all the rest; a second copy costs bytes alone.
+    failure = fdt_create_with_flags(
+      buffer.baseAddress, Int32(clamping: buffer.count), UInt32(FDT_CREATE_FLAG_NO_NAME_DEDUP))
+    note(fdt_finish_reservemap(buffer.baseAddress))
+  }
+
+  /// Ends the tree.
+  /// - Returns: its size in bytes.
+  consuming func finish() throws(DeviceTreeError) -> Int {
+    note(fdt_finish(buffer.baseAddress))
+    if failure == -FDT_ERR_NOSPACE { throw .noRoom(bytes: buffer.count) }
+    if failure != 0 { throw .library(failure) }
+    return Int(swiftlet_fdt_totalsize(buffer.baseAddress))
+  }
+
+  private mutating func note(_ result: Int32) { if failure == 0 { failure = result } }
+
+  // MARK: Nodes
+
+  /// A node, whose properties and, after them, nodes `body` writes. The root's name is empty.
+  mutating func node(_ name: StaticString, _ body: (inout TreeWriter) -> Void) {
+    if failure == 0 { note(fdt_begin_node(buffer.baseAddress, Self.text(name))) }
+    body(&self)
+    if failure == 0 { note(fdt_end_node(buffer.baseAddress)) }
+  }
+
+  /// A node with a unit address: `name@address`.
+  mutating func node(_ name: StaticString, at address: UInt64, _ body: (inout TreeWriter) -> Void) {
+    // A name of ours, an at sign, 16 digits, a zero.
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: name.utf8CodeUnitCount + 18) { full in
+      var end = 0
+      while end < name.utf8CodeUnitCount {
+        full[end] = CChar(bitPattern: name.utf8Start[end])
+        end += 1
+      }
+      full[end] = 0x40
+      var digits = max((64 - address.leadingZeroBitCount + 3) / 4, 1)
+      while digits > 0 {
+        digits -= 1
+        end += 1
+        let digit = CChar(address >> UInt64(digits * 4) & 15)
+        full[end] = digit < 10 ? 0x30 + digit : 0x57 + digit
+      }
+      full[end + 1] = 0
+      if failure == 0 { note(fdt_begin_node(buffer.baseAddress, full.baseAddress)) }
+    }
+    body(&self)
+    if failure == 0 { note(fdt_end_node(buffer.baseAddress)) }
+  }
+
+  // MARK: Properties
+
+  /// A property without a value.
+  mutating func property(_ name: StaticString) { property(name, bytes: UnsafeRawBufferPointer(start: nil, count: 0)) }
+
+  /// Strings; a zero byte in the text separates two of them.
+  mutating func property(_ name: StaticString, _ text: StaticString) {
+    // A static string has a zero byte behind it.
+    property(name, bytes: UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount + 1))
+  }
+
+  mutating func property(_ name: StaticString, text: String) {
+    var text = text
+    let count = text.utf8.count
+    withValue(of: name, count: count + 1) { value in
+      text.withUTF8 { value.copyMemory(from: UnsafeRawBufferPointer($0)) }
+      value[count] = 0
+    }
+  }
+
+  mutating func property(_ name: StaticString, bytes: UnsafeRawBufferPointer) {
+    withValue(of: name, count: bytes.count) { $0.copyMemory(from: bytes) }
+  }
+
+  /// Cells of 32 bits.
+  mutating func property(_ name: StaticString, _ cell: UInt32) {
+    withValue(of: name, count: 4) { $0.storeBytes(of: cell.bigEndian, as: UInt32.self) }
+  }
+
+  mutating func property(_ name: StaticString, _ first: UInt32, _ second: UInt32, _ third: UInt32? = nil) {
+    withValue(of: name, count: third == nil ? 8 : 12) {
+      $0.storeBytes(of: first.bigEndian, as: UInt32.self)
+      $0.storeBytes(of: second.bigEndian, toByteOffset: 4, as: UInt32.self)
+      if let third { $0.storeBytes(of: third.bigEndian, toByteOffset: 8, as: UInt32.self) }
+    }
+  }
+
+  mutating func property(_ name: StaticString, cells: [UInt32]) {
+    withValue(of: name, count: cells.count * 4) {
+      for (index, cell) in cells.enumerated() {
+        $0.storeBytes(of: cell.bigEndian, toByteOffset: index * 4, as: UInt32.self)
+      }
+    }
+  }
+
+  /// A number of two cells.
+  mutating func property(_ name: StaticString, wide value: UInt64) {
+    withValue(of: name, count: 8) { $0.storeBytes(of: value.bigEndian, as: UInt64.self) }
+  }
+
+  /// `reg` of one range, or of two: address and size of two cells each.
+  mutating func reg(_ range: Range<UInt64>, _ second: Range<UInt64>? = nil) {
+    withValue(of: "reg", count: second == nil ? 16 : 32) { value in
+      value.storeBytes(of: range.lowerBound.bigEndian, as: UInt64.self)
+      value.storeBytes(of: UInt64(range.upperBound - range.lowerBound).bigEndian, toByteOffset: 8, as: UInt64.self)
+      guard let second else { return }
+      value.storeBytes(of: second.lowerBound.bigEndian, toByteOffset: 16, as: UInt64.self)
+      value.storeBytes(of: UInt64(second.upperBound - second.lowerBound).bigEndian, toByteOffset: 24, as: UInt64.self)
+    }
+  }
+
+  /// Makes a property of so many bytes and lets `body` fill them.
+  private mutating func withValue(
+    of name: StaticString, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void
+  ) {
+    guard failure == 0 else { return }
+    var value: UnsafeMutableRawPointer?
+    note(fdt_property_placeholder(buffer.baseAddress, Self.text(name), Int32(clamping: count), &value))
+    // libfdt gives `count` bytes inside the buffer, or an error.
+    if failure == 0 { body(UnsafeMutableRawBufferPointer(start: value, count: count)) }
+  }
+
+  /// A static string as C has it: its bytes live as long as the process, with a zero behind them.
+  private static func text(_ string: StaticString) -> UnsafePointer<CChar> {
+    UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)
+  }
+}
