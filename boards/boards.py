@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -72,12 +73,20 @@ class QEMU:
 
 
 def asset(command, make):
+    """The folder that a boards/assets command prints; None if it fails, or if it would have to make it and may not."""
     environment = dict(os.environ)
     if not make:
         environment["SWIFTLET_CACHE_ONLY"] = "yes"
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                          stderr=None if make else subprocess.DEVNULL)
-    return done.stdout.strip() if done.returncode == 0 else None
+    # A group of its own: whatever it has started ends with it when this process is interrupted.
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                               stderr=None if make else subprocess.DEVNULL, start_new_session=True)
+    try:
+        path, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    return path.strip() if process.returncode == 0 else None
 
 
 ARM64 = "virt,virtualization=on,gic-version="

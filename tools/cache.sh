@@ -46,6 +46,7 @@ cached() {
     (
       flock 9
       [ ! -d "$entry" ] || exit 0
+      rm -rf "$swiftlet_cache/.making-$name".* # of one that was killed outright
       making=$(mktemp -d "$swiftlet_cache/.making-$name.XXXXXX")
       trap 'rm -rf "$making"' EXIT
       trap 'exit 130' INT TERM
