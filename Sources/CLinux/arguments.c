@@ -3,18 +3,17 @@
 #endif
 #include "CLinux.h"
 
-static int argument_count;
-static char **argument_words;
+// Where Swift has no CommandLine of its own, and no C library hands its arguments on alike, the process's first stack has
+// them: the count, the words, a null pointer, then the environment (System V ABI, "Process Initialization").
+static char **words_end(void) { return environ - 1; }
 
-// glibc hands main's arguments to constructors too: the one way to them where Swift's CommandLine does not exist.
-__attribute__((constructor)) static void keep(int count, char **words, char **environment) {
-  (void)environment;
-  argument_count = count;
-  argument_words = words;
+int linux_argument_count(void) {
+  int count = 0;
+  while ((intptr_t)words_end()[-1 - count] != count) count++;
+  return count;
 }
 
-int linux_argument_count(void) { return argument_count; }
-char **linux_arguments(void) { return argument_words; }
+char **linux_arguments(void) { return words_end() - linux_argument_count(); }
 
 int linux_getopt(int count, char **words, const struct option *options, const char *shorts, const char **argument) {
   opterr = 0;

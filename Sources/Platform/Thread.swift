@@ -2,7 +2,7 @@ import CLinux
 
 /// A thread of this process: pthread_create(3).
 public final class Thread: @unchecked Sendable {
-  private var handle = pthread_t()
+  private var handle: UInt = 0
   private var isJoined = false
 
   /// What the new thread is handed; it owns it.
@@ -35,8 +35,8 @@ public final class Thread: @unchecked Sendable {
   public func join() {
     guard !isJoined else { return }
     isJoined = true
-    pthread_join(handle, nil)
+    linux_thread_join(handle)
   }
 
-  deinit { if !isJoined { pthread_detach(handle) } }
+  deinit { if !isJoined { linux_thread_detach(handle) } }
 }

@@ -102,19 +102,24 @@ static inline void linux_condition_wait(pthread_cond_t *condition, pthread_mutex
     pthread_cond_timedwait(condition, mutex, &end);
   }
 }
-// Starts a thread with a stack of so many bytes; answers 0 or an errno value.
-static inline int linux_thread_create(pthread_t *thread, size_t stack, void *(*body)(void *), void *argument) {
+// Starts a thread with a stack of so many bytes; answers 0 or an errno value. A handle is a number here: what pthread_t is
+// differs from one C library to another.
+static inline int linux_thread_create(uintptr_t *handle, size_t stack, void *(*body)(void *), void *argument) {
+  pthread_t thread;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   int result = pthread_attr_setstacksize(&attributes, stack);
-  if (result == 0) result = pthread_create(thread, &attributes, body, argument);
+  if (result == 0) result = pthread_create(&thread, &attributes, body, argument);
+  if (result == 0) *handle = (uintptr_t)thread;
   pthread_attr_destroy(&attributes);
   return result;
 }
+static inline void linux_thread_join(uintptr_t handle) { pthread_join((pthread_t)handle, NULL); }
+static inline void linux_thread_detach(uintptr_t handle) { pthread_detach((pthread_t)handle); }
 
 // The command line.
 
-/// The process's arguments, kept at its start.
+/// The process's arguments. To be asked before anything changes the environment.
 int linux_argument_count(void);
 char **linux_arguments(void);
 
