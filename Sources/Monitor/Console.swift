@@ -18,42 +18,52 @@ public final class Console {
 
   deinit { buffer.deallocate() }
 
+  /// Asked each time a signal interrupts the sending: whether to give up, and lose what was not sent.
+  public typealias GiveUp = () -> Bool
+
   /// Takes one byte; a line feed, or a full buffer, sends what has gathered.
-  /// - Throws: the kernel's error where it cannot be sent.
+  /// - Throws: the kernel's error where it cannot be sent; EINTR after giving up.
   @inline(__always)
-  public func put(_ byte: UInt8) throws(Errno) {
+  public func put(_ byte: UInt8, giveUp: GiveUp) throws(Errno) {
     buffer[count] = byte
     count += 1
-    if byte == 0x0a || count == Self.capacity { try flush() }
+    if byte == 0x0a || count == Self.capacity { try flush(giveUp: giveUp) }
   }
 
   /// Takes any number of bytes; they are sent up to the last line feed among them.
-  /// - Throws: the kernel's error where they cannot be sent.
-  public func put(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
+  /// - Throws: the kernel's error where they cannot be sent; EINTR after giving up.
+  public func put(_ bytes: UnsafeRawBufferPointer, giveUp: GiveUp) throws(Errno) {
     let end = (bytes.lastIndex(of: 0x0a) ?? -1) + 1
     var rest = bytes[end...]
     if end > 0 {
       if count + end <= Self.capacity {
         append(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
-        try flush()
+        try flush(giveUp: giveUp)
       } else {
-        try flush()
-        try send(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+        try flush(giveUp: giveUp)
+        try send(UnsafeRawBufferPointer(rebasing: bytes[..<end]), giveUp)
       }
     }
     while !rest.isEmpty {
       let part = rest.prefix(Self.capacity - count)
       append(UnsafeRawBufferPointer(rebasing: part))
       rest = rest[part.endIndex...]
-      if count == Self.capacity { try flush() }
+      if count == Self.capacity { try flush(giveUp: giveUp) }
     }
   }
 
   /// Sends what has gathered, be the line complete or not.
-  public func flush() throws(Errno) {
+  public func flush(giveUp: GiveUp) throws(Errno) {
     let waiting = UnsafeRawBufferPointer(rebasing: buffer[..<count])
     count = 0
-    try send(waiting)
+    try send(waiting, giveUp)
+  }
+
+  /// Sends what has gathered if that can be done without waiting for a reader, and forgets it otherwise.
+  public func flushAtOnce() {
+    // A pipe that can be written takes a full buffer (PIPE_BUF).
+    if linux_can_write(descriptor) { try? flush { true } }
+    count = 0
   }
 
   private func append(_ bytes: UnsafeRawBufferPointer) {
@@ -62,14 +72,14 @@ public final class Console {
     count += bytes.count
   }
 
-  private func send(_ bytes: UnsafeRawBufferPointer) throws(Errno) {
+  private func send(_ bytes: UnsafeRawBufferPointer, _ giveUp: GiveUp) throws(Errno) {
     var rest = bytes
     while !rest.isEmpty {
       let result = linux_write(descriptor, rest.baseAddress, rest.count)
-      if result == -Int(EINTR) { continue }
-      if result == -Int(EAGAIN) {
-        // Somebody else's open file may be set not to block: wait until it takes more.
-        linux_wait_writable(descriptor)
+      if result == -Int(EINTR) || result == -Int(EAGAIN) {
+        // Somebody else's open file may be set not to block: wait until it takes more, or a signal comes.
+        if result == -Int(EAGAIN) { linux_wait_writable(descriptor) }
+        if giveUp() { throw .interrupted }
         continue
       }
       rest = UnsafeRawBufferPointer(rebasing: rest[(try checked(result))...])

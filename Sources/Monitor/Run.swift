@@ -80,9 +80,10 @@ extension ExecCtx {
         if let handler { try handler(self) } else { try secureHandler(self) }
         if lockstep != nil { lockstep?.injectFault() }
       }
+      try flush()
     } catch {
       // What it has written comes first: it tells how it got there.
-      try? console.flush()
+      console.flushAtOnce()
       if error == .stopped {
         captureRegisters()
         return .stopped
@@ -91,13 +92,12 @@ extension ExecCtx {
       captureRegisters()
       throw isAsleep ? .fault(.waitForInterrupt, pc: pc &- 4, address: nil) : error
     }
-    try flush()
     return .exited(status: exitStatus ?? 0)
   }
 
   /// Passes on what the applet has written without ending the line.
   public func flush() throws(ExecError) {
-    do { try console.flush() } catch { throw .output(error) }
+    try emit { console, giveUp throws(Errno) in try console.flush(giveUp: giveUp) }
   }
 
   /// Ends the run where somebody asked for it or a limit is passed.

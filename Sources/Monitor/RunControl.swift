@@ -64,8 +64,16 @@ final class RunControl: Sendable {
   func waitForEnd(until end: Int64?) -> Bool {
     lock.withLock {
       while !hasEnded.load(ordering: .relaxed) {
-        if let end, Clock.monotonic >= end { return false }
-        lock.wait(until: end)
+        let now = Clock.monotonic
+        if let end, now >= end { return false }
+        guard isStopRequested.load(ordering: .sequentiallyConsistent) else {
+          lock.wait(until: end)
+          continue
+        }
+        // A kick that came just before the thread began to wait in a system call of its own had no effect: another follows.
+        lock.wait(until: min(end ?? .max, now + 10_000_000))
+        let thread = thread.load(ordering: .relaxed)
+        if thread != 0 { _ = linux_kick(thread) }
       }
       return true
     }

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,11 @@ static inline long linux_event_signal(int event) { return linux_result(eventfd_w
 long linux_wait(int fd, int event, int64_t nanoseconds);
 // Waits until `fd` can be written, or any signal arrives.
 void linux_wait_writable(int fd);
+// Whether `fd` can be written without waiting.
+static inline bool linux_can_write(int fd) {
+  struct pollfd wanted = {.fd = fd, .events = POLLOUT};
+  return poll(&wanted, 1, 0) > 0 && (wanted.revents & POLLOUT);
+}
 
 // Time. A clock read answers nanoseconds.
 

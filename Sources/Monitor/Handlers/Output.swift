@@ -4,16 +4,39 @@ import Platform
 
 /// Call 1: one byte for the console.
 func putCharacter(_ context: ExecCtx) throws(ExecError) {
-  do { try context.console.put(UInt8(truncatingIfNeeded: context.a1)) } catch { throw .output(error) }
+  try context.emit { console, giveUp throws(Errno) in
+    try console.put(UInt8(truncatingIfNeeded: context.a1), giveUp: giveUp)
+  }
 }
 
 /// Call 0x100: bytes for the console.
 func write(_ context: ExecCtx) throws(ExecError) {
   let count = context.a2
-  let failure = try context.withBuffer(at: context.a1, count: count, for: .read) { bytes -> Errno? in
-    do throws(Errno) { try context.console.put(UnsafeRawBufferPointer(bytes)) } catch { return error }
-    return nil
+  let result = try context.withBuffer(at: context.a1, count: count, for: .read) { bytes -> Result<Void, ExecError> in
+    do throws(ExecError) {
+      try context.emit { console, giveUp throws(Errno) in
+        try console.put(UnsafeRawBufferPointer(bytes), giveUp: giveUp)
+      }
+      return .success(())
+    } catch { return .failure(error) }
   }
-  if let failure { throw .output(failure) }
+  try result.get()
   context.ret(count)
+}
+
+extension ExecCtx {
+  /// Sends output to the console. Where its reader is slow, a stop or a limit ends the wait.
+  @inline(__always)
+  func emit(_ body: (Console, Console.GiveUp) throws(Errno) -> Void) throws(ExecError) {
+    var ending: ExecError?
+    do throws(Errno) {
+      try body(console) {
+        do throws(ExecError) { try checkStops() } catch {
+          ending = error
+          return true
+        }
+        return false
+      }
+    } catch { throw ending ?? .output(error) }
+  }
 }
