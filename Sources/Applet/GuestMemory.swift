@@ -109,11 +109,11 @@ public struct GuestMemory: ~Copyable {
   package func withBytes<Result>(
     _ range: GuestRange, for access: Access, _ body: (UnsafeMutableRawBufferPointer) -> Result
   ) throws(Refusal) -> Result {
+    // A buffer of no bytes may lie anywhere.
+    if range.count == 0 { return body(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
     try check(range, for: access)
     // Regions of different pieces of memory can touch in the guest, but not here.
     guard !isSplit(range) else { throw .outside }
-    // An empty range can lie at the very end of the slot, where no byte is.
-    if range.count == 0 { return body(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
     return body(bytes(at: range.start, count: Int(range.count)))
   }
 
