@@ -5,23 +5,17 @@
 // page, so that a kick that arrives just before the entry is not lost (Documentation/virt/kvm/api.rst, 5.2 "immediate_exit").
 #include "CLinux.h"
 
-static _Thread_local struct kvm_run *volatile target;
+_Thread_local struct kvm_run *volatile linux_kicked_run;
 
 static void kicked(int signal) {
   (void)signal;
-  struct kvm_run *run = target;
+  struct kvm_run *run = linux_kicked_run;
   if (run) *(volatile __u8 *)&run->immediate_exit = 1;
 }
 
 long linux_kick_install(void) {
   struct sigaction action = {.sa_handler = kicked};
   return linux_result(sigaction(linux_kick_signal(), &action, NULL));
-}
-
-struct kvm_run *linux_kick_target(struct kvm_run *run) {
-  struct kvm_run *before = target;
-  target = run;
-  return before;
 }
 
 long linux_thread_id(void) { return syscall(SYS_gettid); }

@@ -68,7 +68,7 @@ public struct VCPU: ~Copyable {
   ///   EOPNOTSUPP for instructions that KVM does not emulate.
   @inline(__always)
   public func enter() throws(KVMError) -> Exit {
-    _ = linux_kick_target(run)
+    linux_kick_target(run)
     let result = descriptor.kernel.ioctl(descriptor.number, LINUX_KVM_RUN, 0)
     if result >= 0 { return Exit(run) }
     if result == -Int(EINTR) || result == -Int(EAGAIN) { return .interrupted }
@@ -81,7 +81,7 @@ public struct VCPU: ~Copyable {
   }
 
   /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
-  public func leave() { _ = linux_kick_target(nil) }
+  public func leave() { linux_kick_target(nil) }
 
   /// Makes the present or next `enter` come back at once, with `.interrupted`; from any thread. Where the guest is running,
   /// a signal to its thread must follow.

@@ -46,12 +46,14 @@ public enum Divergence: Equatable, Sendable {
 extension ExecCtx {
   /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
   public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
-    memcmp(a.frame, b.frame, Int(APPLET_FRAME_STATUS) * 8) == 0
-      && (a.frame[Int(APPLET_FRAME_STATUS)] ^ b.frame[Int(APPLET_FRAME_STATUS)]) & a.architecture.steadyStatus == 0
-      && a.frame[Int(APPLET_FRAME_CAUSE)] == b.frame[Int(APPLET_FRAME_CAUSE)]
-      && memcmp(
-        a.frame + Int(APPLET_FRAME_FP_CONTROL), b.frame + Int(APPLET_FRAME_FP_CONTROL),
-        Int(APPLET_FRAME_WORDS - APPLET_FRAME_FP_CONTROL) * 8) == 0
+    // All words at once: a branch a word costs more than the words.
+    var difference: UInt64 = 0
+    for word in 0..<Int(APPLET_FRAME_STATUS) { difference |= a.frame[word] ^ b.frame[word] }
+    for word in Int(APPLET_FRAME_FP_CONTROL)..<Int(APPLET_FRAME_WORDS) { difference |= a.frame[word] ^ b.frame[word] }
+    difference |= a.frame[Int(APPLET_FRAME_CAUSE)] ^ b.frame[Int(APPLET_FRAME_CAUSE)]
+    difference |=
+      (a.frame[Int(APPLET_FRAME_STATUS)] ^ b.frame[Int(APPLET_FRAME_STATUS)]) & a.architecture.steadyStatus
+    return difference == 0
   }
 
   /// The copies that run in lockstep with this context, each made by `clone`. At every call they must agree with it.

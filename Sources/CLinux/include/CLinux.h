@@ -39,8 +39,25 @@ static inline long linux_write(int fd, const void *from, size_t count) { return 
 static inline long linux_pread(int fd, void *to, size_t count, long offset) {
   return linux_result(pread(fd, to, count, offset));
 }
+// The one call of the run path: made without the C library, which would turn the kernel's answer into errno and back.
 static inline long linux_ioctl(int fd, unsigned long request, unsigned long argument) {
+#if defined(__aarch64__)
+  register long x8 __asm__("x8") = SYS_ioctl;
+  register long x0 __asm__("x0") = fd;
+  register long x1 __asm__("x1") = (long)request;
+  register long x2 __asm__("x2") = (long)argument;
+  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory", "cc");
+  return x0;
+#elif defined(__riscv)
+  register long a7 __asm__("a7") = SYS_ioctl;
+  register long a0 __asm__("a0") = fd;
+  register long a1 __asm__("a1") = (long)request;
+  register long a2 __asm__("a2") = (long)argument;
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
+  return a0;
+#else
   return linux_result(ioctl(fd, request, argument));
+#endif
 }
 static inline long linux_mmap(size_t length, int protection, int flags, int fd, long offset) {
   void *address = mmap(NULL, length, protection, flags, fd, offset);
@@ -141,9 +158,9 @@ int linux_getopt_index(void);
 static inline int linux_kick_signal(void) { return SIGUSR1; }
 /// Installs the handler of the kick signal for the process; idempotent.
 long linux_kick_install(void);
-/// Names the run page (struct kvm_run) that a kick of the calling thread marks with `immediate_exit`; NULL for none.
-/// Answers what was named before.
-struct kvm_run *linux_kick_target(struct kvm_run *run);
+/// The run page (struct kvm_run) that a kick of the calling thread marks with `immediate_exit`; NULL for none.
+extern _Thread_local struct kvm_run *volatile linux_kicked_run;
+static inline void linux_kick_target(struct kvm_run *run) { linux_kicked_run = run; }
 /// The calling thread, as `linux_kick` wants it.
 long linux_thread_id(void);
 /// Kicks a thread of this process.
