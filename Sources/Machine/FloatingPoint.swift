@@ -26,6 +26,12 @@ extension Architecture {
     }
   }
 
+  /// The words of the trap frame that hold q0 to q31, or f0 to f31.
+  public var floatingPointWords: Range<Int> {
+    let first = Int(APPLET_FRAME_FP)
+    return first..<first + (self == .arm64 ? 64 : 32)
+  }
+
   /// The name of what a word of the trap frame holds; nil for words that hold no register of the applet's.
   public func frameWordName(_ word: Int) -> String? {
     switch Int32(word) {

@@ -52,6 +52,8 @@ public final class ExecCtx: @unchecked Sendable {
   public internal(set) var lockstepReport = LockstepReport()
   /// What ended the last entry, while in lockstep.
   var event = Event.interrupted
+  /// Whether all copies came to the same call.
+  var agrees = false
 
   /// The status that it exited with; nil before.
   public private(set) var exitStatus: UInt8?

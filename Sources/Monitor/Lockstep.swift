@@ -49,8 +49,10 @@ extension ExecCtx {
     // All words at once: a branch a word costs more than the words.
     var difference: UInt64 = 0
     for word in 0..<Int(APPLET_FRAME_STATUS) { difference |= a.frame[word] ^ b.frame[word] }
-    for word in Int(APPLET_FRAME_FP_CONTROL)..<Int(APPLET_FRAME_WORDS) { difference |= a.frame[word] ^ b.frame[word] }
-    difference |= a.frame[Int(APPLET_FRAME_CAUSE)] ^ b.frame[Int(APPLET_FRAME_CAUSE)]
+    for word in a.architecture.floatingPointWords { difference |= a.frame[word] ^ b.frame[word] }
+    for word in [Int(APPLET_FRAME_FP_CONTROL), Int(APPLET_FRAME_FP_STATUS), Int(APPLET_FRAME_CAUSE)] {
+      difference |= a.frame[word] ^ b.frame[word]
+    }
     difference |=
       (a.frame[Int(APPLET_FRAME_STATUS)] ^ b.frame[Int(APPLET_FRAME_STATUS)]) & a.architecture.steadyStatus
     return difference == 0
@@ -100,13 +102,10 @@ final class Lockstep {
   var faultInjection: FaultInjection?
   /// Kicks, so that a copy which never calls is noticed.
   private var timer: KickTimer?
-  /// Kicks of the timer since the present step began.
-  private var ticks = 0
-
   /// Nanoseconds between kicks.
   private static let tick: Int64 = 100_000_000
   /// Kicks that a copy may take before the others are looked at.
-  private static let patience = 3
+  fileprivate static let patience = 3
   /// Kicks that a copy may take once another has called.
   private static let longPatience = 20
 
@@ -144,15 +143,8 @@ final class Lockstep {
   /// - Throws: `ExecError`: what the primary raises, or `.lockstep`.
   func step() throws(ExecError) {
     while true {
-      if workers.isEmpty {
-        primary.event = try advance(primary, patience: Self.patience)
-        for shadow in shadows { shadow.event = try advance(shadow, patience: Self.patience) }
-      } else {
-        try advanceAtOnce()
-      }
-      var isAgreed = primary.event == .call
-      for shadow in shadows { isAgreed = isAgreed && shadow.event == .call && ExecCtx.equal(primary, shadow) }
-      if !isAgreed { try resolve() }
+      if workers.isEmpty { try primary.advanceCopies(shadows) } else { try advanceAtOnce() }
+      if !primary.agrees { try resolve() }
       switch primary.event {
       case .call:
         primary.lockstepReport.calls &+= 1
@@ -164,25 +156,11 @@ final class Lockstep {
     }
   }
 
-  /// Runs a copy to its next event.
-  /// - Returns: `.interrupted` where its patience is used up.
-  private func advance(_ copy: ExecCtx, patience: Int) throws(ExecError) -> ExecCtx.Event {
-    ticks = 0
-    while true {
-      let event = try copy.exec()
-      guard event == .interrupted else { return event }
-      copy.vcpu.clearExitRequest()
-      try primary.checkStops()
-      ticks += 1
-      if ticks >= patience { return .interrupted }
-    }
-  }
-
   /// Runs all copies to their next events at the same time.
   private func advanceAtOnce() throws(ExecError) {
     for worker in workers { worker.start() }
     let own: Result<ExecCtx.Event, ExecError>
-    do throws(ExecError) { own = .success(try advance(primary, patience: Self.patience)) } catch {
+    do throws(ExecError) { own = .success(try primary.advance(patience: Self.patience, stopping: primary)) } catch {
       own = .failure(error)
       for worker in workers { worker.cancel() }
     }
@@ -194,6 +172,8 @@ final class Lockstep {
     }
     primary.event = try own.get()
     if let failure { throw failure }
+    primary.agrees =
+      primary.event == .call && shadows.allSatisfy { $0.event == .call && ExecCtx.equal(primary, $0) }
   }
 
   /// Waits for the copies that have not come to an event, then repairs those that differ from the majority.
@@ -203,7 +183,7 @@ final class Lockstep {
       if slow.isEmpty { break }
       // As long as nobody has come to an event, all are merely busy.
       let patience = slow.count == count ? Self.patience : Self.longPatience
-      for index in slow { copy(index).event = try advance(copy(index), patience: patience) }
+      for index in slow { copy(index).event = try copy(index).advance(patience: patience, stopping: primary) }
       if slow.count < count { break }
     }
     guard let right = majority() else { throw .lockstep(divergence()) }
@@ -332,6 +312,38 @@ final class Lockstep {
     else { return }
     self.copy(copy).frame[register] ^= 1 << UInt64(bit)
     faultInjection?.report?(copy, primary.architecture.registerName(register), bit)
+  }
+}
+
+extension ExecCtx {
+  /// Runs this context and then its shadows to their next events; `agrees` says whether all of them call alike.
+  fileprivate func advanceCopies(_ shadows: [ExecCtx]) throws(ExecError) {
+    event = try advance(patience: Lockstep.patience, stopping: self)
+    agrees = event == .call
+    for shadow in shadows {
+      shadow.event = try shadow.advance(patience: Lockstep.patience, stopping: self)
+      agrees = agrees && shadow.event == .call && ExecCtx.equal(self, shadow)
+    }
+  }
+
+  /// Runs this copy to its next event.
+  /// - Parameter primary: whose stops and limits hold.
+  /// - Returns: `.interrupted` where its patience, in kicks of the timer, is used up.
+  @inline(__always)
+  fileprivate func advance(patience: Int, stopping primary: ExecCtx) throws(ExecError) -> Event {
+    let event = try exec()
+    return event == .interrupted ? try advanceInterrupted(patience: patience, stopping: primary) : event
+  }
+
+  @inline(never)
+  private func advanceInterrupted(patience: Int, stopping primary: ExecCtx) throws(ExecError) -> Event {
+    for _ in 0..<patience {
+      vcpu.clearExitRequest()
+      try primary.checkStops()
+      let event = try exec()
+      if event != .interrupted { return event }
+    }
+    return .interrupted
   }
 }
 
