@@ -18,6 +18,19 @@ long linux_kick_install(void) {
   return linux_result(sigaction(linux_kick_signal(), &action, NULL));
 }
 
+static int change_mask(int how) {
+  sigset_t kick, before;
+  sigemptyset(&kick);
+  sigaddset(&kick, linux_kick_signal());
+  // It fails for a `how` that does not exist alone.
+  pthread_sigmask(how, &kick, &before);
+  return sigismember(&before, linux_kick_signal());
+}
+
+int linux_kick_unblock(void) { return change_mask(SIG_UNBLOCK); }
+
+void linux_kick_block(void) { change_mask(SIG_BLOCK); }
+
 long linux_thread_id(void) { return syscall(SYS_gettid); }
 
 long linux_kick(long thread) {

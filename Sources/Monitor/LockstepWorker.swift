@@ -80,6 +80,7 @@ final class LockstepWorker: @unchecked Sendable {
 
   /// What the thread does.
   private func serve() {
+    _ = linux_kick_unblock()
     threadID.store(linux_thread_id(), ordering: .releasing)
     while true {
       var now = state.load(ordering: .acquiring)

@@ -7,6 +7,8 @@ final class RunControl: Sendable {
   private let isStopRequested = Atomic<Bool>(false)
   /// The thread that runs the context, 0 while none does.
   private let thread = Atomic<Int>(0)
+  /// Whether the kick signal was blocked on that thread; for its own use.
+  private let wasBlocked = Atomic<Bool>(false)
   /// Whether a run has ended since the last one began.
   private let hasEnded = Atomic<Bool>(false)
   private let lock = Lock()
@@ -43,6 +45,7 @@ final class RunControl: Sendable {
 
   /// Marks the calling thread as the one that runs the context.
   func began() {
+    wasBlocked.store(linux_kick_unblock() != 0, ordering: .relaxed)
     lock.withLock {
       thread.store(linux_thread_id(), ordering: .relaxed)
       hasEnded.store(false, ordering: .relaxed)
@@ -56,6 +59,7 @@ final class RunControl: Sendable {
       hasEnded.store(true, ordering: .relaxed)
       lock.wakeAll()
     }
+    if wasBlocked.load(ordering: .relaxed) { linux_kick_block() }
   }
 
   /// Waits until a run has ended.

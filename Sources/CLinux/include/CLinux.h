@@ -161,6 +161,11 @@ long linux_kick_install(void);
 /// The run page (struct kvm_run) that a kick of the calling thread marks with `immediate_exit`; NULL for none.
 extern _Thread_local struct kvm_run *volatile linux_kicked_run;
 static inline void linux_kick_target(struct kvm_run *run) { linux_kicked_run = run; }
+/// Lets kicks reach the calling thread, which may block the signal: libdispatch's threads, and so Swift's tasks, block all.
+/// Answers 1 where it was blocked.
+int linux_kick_unblock(void);
+/// Blocks kicks again.
+void linux_kick_block(void);
 /// The calling thread, as `linux_kick` wants it.
 long linux_thread_id(void);
 /// Kicks a thread of this process.
