@@ -1,0 +1,85 @@
+import Foundation
+import Platform
+import TestSupport
+import Testing
+
+struct FileContentsTests {
+  private let kernel = ScriptedKernel(.arm64)
+
+  /// A path in a folder of this test's own, removed afterwards.
+  private func withFile(_ data: Data?, _ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let file = folder.appendingPathComponent("file")
+    try data?.write(to: file)
+    try body(file.path)
+  }
+
+  private func error(_ path: String, limit: Int = 1000) -> Errno? {
+    do throws(Errno) {
+      _ = try FileContents(path: path, limit: limit, kernel: kernel)
+      return nil
+    } catch { return error }
+  }
+
+  @Test(arguments: [0, 1, 4095, 4096, 4097, 100_000])
+  func readsAFileWhole(size: Int) throws {
+    let data = Data((0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) })
+    try withFile(data) { path in
+      do {
+        let contents = try FileContents(path: path, limit: size, kernel: kernel)
+        #expect(contents.count == size)
+        #expect(Data(contents.bytes) == data)
+      }
+      #expect(kernel.leaks == (0, 0))
+    }
+  }
+
+  @Test func refusesWhatIsLargerThanTheLimit() throws {
+    try withFile(Data(count: 1001)) { path in #expect(error(path) == .tooBig) }
+    #expect(kernel.leaks == (0, 0))
+  }
+
+  @Test func refusesWhatIsNoRegularFile() throws {
+    #expect(error("/proc") == .isDirectory)
+    #expect(error("/dev/null") == .invalid)
+    try withFile(nil) { path in
+      #expect(mkfifo(path, 0o600) == 0)
+      // It must not wait for a writer.
+      #expect(error(path) == .invalid)
+    }
+    #expect(kernel.leaks == (0, 0))
+  }
+
+  @Test func refusesWhatCannotBeOpened() throws {
+    try withFile(nil) { path in
+      #expect(error(path) == .noEntry)
+      #expect(error(path + "/below") == .noEntry)
+      #expect(symlink(path, path) == 0)
+      #expect(error(path)?.code == ELOOP)
+    }
+    #expect(error("") == .noEntry)
+    #expect(error(String(repeating: "x", count: 5000))?.code == ENAMETOOLONG)
+  }
+
+  @Test func streamsFilesWithoutASize() throws {
+    let contents = try FileContents(streaming: "/proc/self/status", limit: 65536, kernel: kernel)
+    #expect(String(decoding: contents.bytes, as: UTF8.self).hasPrefix("Name:"))
+    let cut = try FileContents(streaming: "/proc/self/status", limit: 5, kernel: kernel)
+    #expect(String(decoding: cut.bytes, as: UTF8.self) == "Name:")
+  }
+
+  @Test func everyFailureReleasesEverything() throws {
+    try withFile(Data([1, 2, 3])) { path in
+      for number in 0..<3 {
+        kernel.plan = FaultPlan(call: number, errno: ENOMEM)
+        let failure = error(path)
+        let hasFailed = kernel.plan?.failed != nil
+        #expect((failure == .noMemory) == hasFailed)
+        #expect(kernel.leaks == (0, 0))
+      }
+      #expect(kernel.violations == [])
+    }
+  }
+}

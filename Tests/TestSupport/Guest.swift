@@ -1,0 +1,130 @@
+import AppletABI
+import CLinux
+import Machine
+import Platform
+
+/// A guest at one entry: what its script does to the trap frame, to memory and to the run page, as processor, shim and kernel
+/// would. Each exit answers what KVM_RUN answers.
+public struct Guest {
+  public let processor: ScriptedKernel.Processor
+  public let run: UnsafeMutablePointer<kvm_run>
+  public let architecture: Architecture
+
+  init(_ processor: ScriptedKernel.Processor, run: UnsafeMutablePointer<kvm_run>, architecture: Architecture) {
+    self.processor = processor
+    self.run = run
+    self.architecture = architecture
+    // The shim does so at each entry.
+    frame[Int(APPLET_FRAME_ON_ENTRY)] = 0
+  }
+
+  /// Number of this entry into the vCPU, from 0.
+  public var entry: Int { processor.entries - 1 }
+
+  /// The trap frame, found as the processor finds it: by SP_EL1, or by tp.
+  public var frame: UnsafeMutablePointer<UInt64> {
+    let address = processor.register(architecture == .arm64 ? 0x6030_0000_0010_0044 : 0x8030_0000_0200_0004)
+    return bytes(at: address, count: Int(APPLET_FRAME_WORDS) * 8).baseAddress!.assumingMemoryBound(to: UInt64.self)
+  }
+
+  /// Guest memory behind the machine's slots; ends the test program where there is none.
+  public func bytes(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer {
+    for slot in processor.machine.slots.values
+    where address >= slot.address && address + UInt64(count) <= slot.address + slot.size {
+      return UnsafeMutableRawBufferPointer(
+        start: UnsafeMutableRawPointer(bitPattern: UInt(slot.host + address - slot.address)), count: count)
+    }
+    fatalError("the script uses guest memory at 0x\(String(address, radix: 16)), where no slot is")
+  }
+
+  /// Puts bytes into guest memory.
+  public func store(_ data: some Collection<UInt8>, at address: UInt64) {
+    bytes(at: address, count: data.count).copyBytes(from: data)
+  }
+
+  /// The program counter in the frame, and the result of the last call.
+  public var pc: UInt64 { frame[Int(APPLET_FRAME_PC)] }
+  public var result: UInt64 { frame[architecture.callRegister] }
+
+  // MARK: Exits
+
+  /// The applet calls the monitor from where it is: an `svc` or `ecall` at PC.
+  public func call(_ number: some BinaryInteger, _ arguments: UInt64...) -> Int {
+    frame[architecture.callRegister] = UInt64(truncatingIfNeeded: number)
+    for (index, argument) in arguments.enumerated() { frame[architecture.callRegister + 1 + index] = argument }
+    // An svc leaves ELR behind it; an ecall leaves sepc at itself.
+    if architecture == .arm64 { frame[Int(APPLET_FRAME_PC)] &+= 4 }
+    return trap(cause: architecture == .arm64 ? 0x5600_0000 : 8)
+  }
+
+  /// The applet raises an exception.
+  public func trap(cause: UInt64, address: UInt64 = 0, pc: UInt64? = nil) -> Int {
+    frame[Int(APPLET_FRAME_CAUSE)] = cause
+    frame[Int(APPLET_FRAME_ADDRESS)] = address
+    if let pc { frame[Int(APPLET_FRAME_PC)] = pc }
+    return leave()
+  }
+
+  /// The shim leaves the guest, by the instruction that stands in its page.
+  public func leave() -> Int {
+    guard architecture == .arm64 else { return sbi(0x0800_0000, 0) }
+    let vectors = processor.register(0x6030_0000_0013_c600)
+    let instruction = bytes(at: vectors + UInt64(ARM64.shimLeave) * 4, count: 4).loadUnaligned(as: UInt32.self)
+    switch instruction {
+    case 0xd400_0002: return hypercall(1)
+    case 0xb900_0040: return mmio(frame[Int(APPLET_FRAME_DOORBELL)], isWrite: true, [1, 0, 0, 0])
+    default: fatalError("the shim leaves by no instruction that this kernel knows")
+    }
+  }
+
+  /// arm64: HVC with a function id, where the machine's filter forwards it; else the kernel answers it itself, which no script
+  /// here means.
+  public func hypercall(_ function: UInt64) -> Int {
+    precondition(processor.machine.forwarded.contains { $0.contains(function) }, "a hypercall that is not forwarded")
+    return exit(LINUX_KVM_EXIT_HYPERCALL.rawValue) { $0.hypercall.nr = function }
+  }
+
+  public func sbi(_ number: UInt, _ function: UInt) -> Int {
+    exit(LINUX_KVM_EXIT_RISCV_SBI.rawValue) {
+      $0.riscv_sbi.extension_id = number
+      $0.riscv_sbi.function_id = function
+    }
+  }
+
+  public func mmio(_ address: UInt64, isWrite: Bool, _ data: [UInt8]) -> Int {
+    exit(LINUX_KVM_EXIT_MMIO.rawValue) { run in
+      run.mmio.phys_addr = address
+      run.mmio.len = UInt32(data.count)
+      run.mmio.is_write = isWrite ? 1 : 0
+      withUnsafeMutableBytes(of: &run.mmio.data) { $0.copyBytes(from: data.prefix(8)) }
+    }
+  }
+
+  /// Any exit.
+  public func exit(_ reason: UInt32, _ fill: (inout kvm_run) -> Void = { _ in }) -> Int {
+    run.pointee.exit_reason = reason
+    fill(&run.pointee)
+    return 0
+  }
+
+  /// The guest spins until it is kicked; after 20 seconds it gives up, with an errno that no kernel answers here.
+  /// - Parameter pc: where the processor stands then.
+  public func spin(pc: UInt64? = nil) -> Int {
+    if let pc { processor.setRegister(architecture == .arm64 ? 0x6030_0000_0010_0040 : 0x8030_0000_0200_0000, pc) }
+    let end = Clock.monotonic + 20_000_000_000
+    let page = UnsafeMutableRawPointer(run)
+    // immediate_exit is the run page's second byte.
+    while page.load(fromByteOffset: 1, as: UInt8.self) == 0 {
+      if Clock.monotonic > end { return -Int(ETIME) }
+      usleep(200)
+    }
+    return -Int(EINTR)
+  }
+}
+
+extension ScriptedKernel {
+  /// Lets each vCPU do one step at each entry; an entry behind the last step fails with ENODATA.
+  public func script(_ steps: [(Guest) -> Int]) {
+    program = { guest in guest.entry < steps.count ? steps[guest.entry](guest) : -Int(ENODATA) }
+  }
+}
