@@ -47,7 +47,9 @@ struct ResourceTests {
     let size = 1100 * 4096
     let source = try Mapping(anonymous: size, hugePages: false, kernel: kernel)
     let target = try Mapping(anonymous: size, hugePages: false, kernel: kernel)
-    for page in stride(from: 0, to: 1100, by: 7) { source.bytes[page * 4096 + page] = UInt8(truncatingIfNeeded: page) | 1 }
+    for page in stride(from: 0, to: 1100, by: 7) {
+      source.bytes[page * 4096 + page] = UInt8(truncatingIfNeeded: page) | 1
+    }
     // What only the target has must go.
     for page in stride(from: 0, to: 1100, by: 5) { target.bytes[page * 4096] = 0xff }
     target.copyContents(of: source)
@@ -111,8 +113,8 @@ struct KickTests {
     let run = UnsafeMutablePointer<kvm_run>.allocate(capacity: 1)
     run.initialize(to: kvm_run())
     defer { run.deallocate() }
-    _ = linux_kick_target(run)
-    defer { _ = linux_kick_target(nil) }
+    linux_kick_target(run)
+    defer { linux_kick_target(nil) }
     let timer = try KickTimer(kind)
     let start = Clock.monotonic
     kick(timer)
@@ -138,7 +140,7 @@ struct KickTests {
 
   @Test func aKickWithoutARunPageIsHarmless() {
     #expect(linux_kick_install() == 0)
-    #expect(linux_kick_target(nil) == nil)
+    linux_kick_target(nil)
     #expect(linux_kick(linux_thread_id()) == 0)
   }
 }

@@ -69,7 +69,9 @@ public struct ELFBuilder {
   }
 
   /// A good applet: text, constants, variables with more memory than file. Its code is `code`, and zeros behind it.
-  public static func applet(_ architecture: Architecture, at base: UInt64 = 0x8000_0000, code: [UInt8] = []) -> ELFBuilder {
+  public static func applet(_ architecture: Architecture, at base: UInt64 = 0x8000_0000, code: [UInt8] = [])
+    -> ELFBuilder
+  {
     ELFBuilder(
       architecture, entry: base + 0x40,
       segments: [

@@ -142,7 +142,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
 
   public func unmap(_ address: UnsafeMutableRawPointer, length: Int) -> Int {
     lock.withLock {
-      if mappings.removeValue(forKey: UInt(bitPattern: address)) != length { complain("unmap of what is not mapped so") }
+      if mappings.removeValue(forKey: UInt(bitPattern: address)) != length {
+        complain("unmap of what is not mapped so")
+      }
     }
     return linux_munmap(address, length)
   }
@@ -241,7 +243,8 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       guard processor.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
       let register = value(argument, kvm_one_reg.self)
       let family: UInt64 = architecture == .arm64 ? 0x6000 : 0x8000
-      guard register.id >> 48 & 0xf000 == family, let at = UnsafeMutableRawPointer(bitPattern: UInt(register.addr)) else {
+      guard register.id >> 48 & 0xf000 == family, let at = UnsafeMutableRawPointer(bitPattern: UInt(register.addr))
+      else {
         return -Int(ENOENT)
       }
       let size = 1 << Int(register.id >> 52 & 15)
