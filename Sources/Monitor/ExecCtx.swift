@@ -52,6 +52,7 @@ public final class ExecCtx: @unchecked Sendable {
   public internal(set) var lockstepReport = LockstepReport()
   /// What ended the last entry, while in lockstep.
   var event = Event.interrupted
+  var hasFaultInjection = false
   /// Whether all copies came to the same call.
   var agrees = false
 

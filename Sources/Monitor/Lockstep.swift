@@ -46,15 +46,28 @@ public enum Divergence: Equatable, Sendable {
 extension ExecCtx {
   /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
   public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
-    // All words at once: a branch a word costs more than the words.
+    // Eight words a turn and one branch for all of them: a branch a word would cost more than the words.
+    let (x, y) = (a.frame, b.frame)
     var difference: UInt64 = 0
-    for word in 0..<Int(APPLET_FRAME_STATUS) { difference |= a.frame[word] ^ b.frame[word] }
-    for word in a.architecture.floatingPointWords { difference |= a.frame[word] ^ b.frame[word] }
-    for word in [Int(APPLET_FRAME_FP_CONTROL), Int(APPLET_FRAME_FP_STATUS), Int(APPLET_FRAME_CAUSE)] {
-      difference |= a.frame[word] ^ b.frame[word]
+    func addEights(_ words: Range<Int>) {
+      var word = words.lowerBound
+      while word < words.upperBound {
+        let first = (x[word] ^ y[word]) | (x[word + 1] ^ y[word + 1])
+        let second = (x[word + 2] ^ y[word + 2]) | (x[word + 3] ^ y[word + 3])
+        let third = (x[word + 4] ^ y[word + 4]) | (x[word + 5] ^ y[word + 5])
+        let fourth = (x[word + 6] ^ y[word + 6]) | (x[word + 7] ^ y[word + 7])
+        difference |= first | second | third | fourth
+        word += 8
+      }
     }
-    difference |=
-      (a.frame[Int(APPLET_FRAME_STATUS)] ^ b.frame[Int(APPLET_FRAME_STATUS)]) & a.architecture.steadyStatus
+    addEights(0..<32)
+    addEights(a.architecture.floatingPointWords)
+    func add(_ word: Int32, _ mask: UInt64 = .max) { difference |= (x[Int(word)] ^ y[Int(word)]) & mask }
+    add(APPLET_FRAME_PC)
+    add(APPLET_FRAME_STATUS, a.architecture.steadyStatus)
+    add(APPLET_FRAME_CAUSE)
+    add(APPLET_FRAME_FP_CONTROL)
+    add(APPLET_FRAME_FP_STATUS)
     return difference == 0
   }
 
@@ -83,7 +96,10 @@ extension ExecCtx {
   /// Faults to be put into the copies of a context in lockstep; nil for none.
   public var faultInjection: FaultInjection? {
     get { lockstep?.faultInjection }
-    set { lockstep?.faultInjection = newValue }
+    set {
+      lockstep?.faultInjection = newValue
+      hasFaultInjection = lockstep?.faultInjection != nil
+    }
   }
 
   /// Lets the applet read the architectural counter, or keeps it from it.
@@ -142,6 +158,7 @@ final class Lockstep {
   /// Runs every copy to its next call, and makes sure that they agree.
   /// - Throws: `ExecError`: what the primary raises, or `.lockstep`.
   func step() throws(ExecError) {
+    let primary = self.primary
     while true {
       if workers.isEmpty { try primary.advanceCopies(shadows) } else { try advanceAtOnce() }
       if !primary.agrees { try resolve() }

@@ -78,7 +78,7 @@ extension ExecCtx {
         if let lockstep { try lockstep.step() } else { try schedule() }
         calls &+= 1
         if let handler { try handler(self) } else { try secureHandler(self) }
-        if lockstep != nil { lockstep?.injectFault() }
+        if hasFaultInjection { lockstep?.injectFault() }
       }
       try flush()
     } catch {
