@@ -61,11 +61,14 @@ public struct PageTable {
     return (1 + middles + leaves + 16) * pageSize
   }
 
-  /// Maps addresses to equal guest-physical addresses, or with `nil` unmaps them, replacing what was there.
+  /// Maps addresses to equal guest-physical addresses, or with `nil` or without any access unmaps them, replacing what was
+  /// there.
   /// - Parameter range: whole pages below `addressLimit`.
   /// - Throws: `Full` where the arena has no page left; what was mapped until then stays.
   public mutating func map(_ range: Range<UInt64>, _ mapping: Mapping?) throws(Full) {
     precondition(range.upperBound <= Self.addressLimit && (range.lowerBound | range.upperBound) % Self.pageSize == 0)
+    // An entry without access is a readable page on arm64, and a pointer to a table on RISC-V.
+    let mapping = mapping.flatMap { $0.access.isEmpty ? nil : $0 }
     var address = range.lowerBound
     while address < range.upperBound {
       let middle = try table(at: Int(address >> 30) & 511, of: 0, level: 1)
