@@ -62,9 +62,15 @@ public struct SecureLayout: Equatable, Sendable {
     let last = (image.upperBound + page - 1) / page * page
     let start = first / PageTable.blockSize * PageTable.blockSize
     let size = size / 65536 * 65536
-    let stack = min(256 << 10, size / 4) / page * page
-    let needed = last - start + page + stack
-    guard needed <= size else { throw .needsMemory((needed + 65535) / 65536 * 65536) }
+    // Sizes beyond the address space fit it no better, and could overflow below.
+    guard size <= limit else { throw .beyondAddressSpace(limit: limit) }
+    let stack = Self.stackSize(of: size)
+    guard last - start + page + stack <= size else {
+      // The stack grows with the memory, up to a limit.
+      var least = (last - start + page + 65535) / 65536 * 65536
+      while last - start + page + Self.stackSize(of: least) > least { least += 65536 }
+      throw .needsMemory(least)
+    }
     let end = start + size
     let monitor = 2 * page + PageTable.arenaSize(covering: size + 2 * page)
     let monitorEnd = (end + monitor + hostPage - 1) / hostPage * hostPage
@@ -74,6 +80,8 @@ public struct SecureLayout: Equatable, Sendable {
     self.stack = end - stack..<end
     self.monitorEnd = monitorEnd
   }
+
+  private static func stackSize(of memory: UInt64) -> UInt64 { min(256 << 10, memory / 4) }
 
   /// Bytes of the page-table arena.
   public var tablesSize: UInt64 { monitorEnd - tables }
