@@ -32,6 +32,8 @@ let package = Package(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
       swiftSettings: strict),
     .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
   ]
 )

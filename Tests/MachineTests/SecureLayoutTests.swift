@@ -1,0 +1,123 @@
+import Machine
+import Testing
+
+struct SecureLayoutTests {
+  private static let pages: [UInt64] = [4096, 16384, 65536]
+
+  @Test(arguments: pages, [128 << 10, 1 << 20, 16 << 20, 1 << 30, 64 << 30] as [UInt64])
+  func everythingHasAPlaceOfItsOwn(hostPage: UInt64, size: UInt64) throws {
+    for image in [0x1000..<0x1001, 0x8000_0000..<0x8000_1234, 0x8020_3456..<0x8020_5000] as [Range<UInt64>] {
+      let layout = try SecureLayout(image: image, size: size, hostPage: hostPage, addressLimit: 1 << 40)
+      // The slot is what KVM takes: whole pages of the host's.
+      #expect(layout.slot.lowerBound % hostPage == 0)
+      #expect(layout.slot.upperBound % hostPage == 0)
+      #expect(layout.doorbell % hostPage == 0)
+      #expect(layout.memory.count == size)
+      // In this order, without a gap but the guard page.
+      #expect(layout.memory.lowerBound <= layout.image.lowerBound)
+      #expect(layout.image.lowerBound <= image.lowerBound && image.upperBound <= layout.image.upperBound)
+      #expect(layout.image.upperBound == layout.heap.lowerBound)
+      #expect(layout.heap.upperBound + 4096 == layout.stack.lowerBound)
+      #expect(layout.stack.upperBound == layout.memory.upperBound)
+      #expect(layout.shim == layout.memory.upperBound)
+      #expect(layout.frame == layout.shim + 4096)
+      #expect(layout.tables == layout.frame + 4096)
+      #expect(layout.tables + layout.tablesSize == layout.monitorEnd)
+      #expect(layout.slot.upperBound == layout.doorbell)
+      for address in [layout.image.lowerBound, layout.heap.lowerBound, layout.stack.lowerBound, layout.shim] {
+        #expect(address % 4096 == 0)
+      }
+      #expect(layout.stack.count >= min(size / 4, 256 << 10))
+    }
+  }
+
+  @Test(arguments: [Architecture.arm64, .riscv64], pages)
+  func theTablesHaveRoomForEveryPage(architecture: Architecture, hostPage: UInt64) throws {
+    for size in [128 << 10, 4 << 20, 40 << 20] as [UInt64] {
+      let layout = try SecureLayout(
+        image: 0xbfe0_0000..<0xbfe0_1000, size: size, hostPage: hostPage, addressLimit: 1 << 40)
+      let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(layout.tablesSize), alignment: 4096)
+      defer { arena.deallocate() }
+      arena.initializeMemory(as: UInt8.self, repeating: 0)
+      var tables = PageTable(architecture: architecture, arena: arena, physical: layout.tables)
+      for page in stride(from: layout.memory.lowerBound, through: layout.doorbell, by: 4096) {
+        try tables.map(page..<page + 4096, .init([.read]))
+      }
+      // And eight regions elsewhere, each needing two tables of its own.
+      for index in 0..<8 as Range<UInt64> {
+        let start = 0x10_0000_0000 + index << 30
+        try tables.map(start..<start + 4096, .init([.read]))
+      }
+    }
+  }
+
+  @Test func anImageInPageZeroIsRefused() {
+    #expect(throws: SecureLayout.Problem.zeroPage) {
+      try SecureLayout(image: 0..<0x2000, size: 16 << 20, hostPage: 4096, addressLimit: 1 << 40)
+    }
+    #expect(throws: SecureLayout.Problem.zeroPage) {
+      try SecureLayout(image: 0xfff..<0x2000, size: 16 << 20, hostPage: 4096, addressLimit: 1 << 40)
+    }
+  }
+
+  @Test func anImageThatDoesNotFitSaysHowMuchItNeeds() throws {
+    for kibibytes in stride(from: 4, to: 3000, by: 20) as StrideTo<UInt64> {
+      for start in [0x8000_0000, 0x8000_5000, 0x801f_f000] as [UInt64] {
+        let image = start..<start + kibibytes << 10
+        for size in [128 << 10, 400 << 10, 1 << 20] as [UInt64] {
+          var least: UInt64 = 0
+          do {
+            _ = try SecureLayout(image: image, size: size, hostPage: 4096, addressLimit: 1 << 40)
+            continue
+          } catch {
+            guard case .needsMemory(let needed) = error else { throw error }
+            least = needed
+          }
+          // That much is enough, and less is not.
+          #expect(least > size)
+          _ = try SecureLayout(image: image, size: least, hostPage: 4096, addressLimit: 1 << 40)
+          #expect(throws: SecureLayout.Problem.needsMemory(least)) {
+            try SecureLayout(image: image, size: least - 65536, hostPage: 4096, addressLimit: 1 << 40)
+          }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: pages)
+  func memoryBeyondTheAddressSpaceIsRefused(hostPage: UInt64) throws {
+    let problem = SecureLayout.Problem.beyondAddressSpace(limit: 1 << 36)
+    for image in [
+      1 << 36..<1 << 36 + 1, 1 << 36 - 4096..<1 << 36, .max - 8191 ..< .max, 0x8000_0000 ..< .max,
+    ] as [Range<UInt64>] {
+      #expect(throws: problem) {
+        try SecureLayout(image: image, size: 16 << 20, hostPage: hostPage, addressLimit: 1 << 36)
+      }
+    }
+    // Sv39's lower half ends at 2^38, whatever the host can give.
+    #expect(throws: SecureLayout.Problem.beyondAddressSpace(limit: 1 << 38)) {
+      try SecureLayout(image: 1 << 38..<1 << 38 + 1, size: 16 << 20, hostPage: hostPage, addressLimit: 1 << 48)
+    }
+    // The last place that fits has its doorbell within the limit.
+    var start: UInt64 = 1 << 36 - 0x200_0000
+    func layout() throws(SecureLayout.Problem) -> SecureLayout {
+      try SecureLayout(image: start..<start + 1, size: 2 << 20, hostPage: hostPage, addressLimit: 1 << 36)
+    }
+    while let fitting = try? layout() {
+      #expect(fitting.doorbell + hostPage <= 1 << 36)
+      start += 0x20_0000
+    }
+    #expect(start == 1 << 36 - 0x20_0000)
+    #expect(throws: problem) { try layout() }
+  }
+
+  @Test func sizesOfAnyKindNeverTrap() {
+    for size in [0, 1, 4095, 65535, 1 << 62, .max - 1, .max] as [UInt64] {
+      for image in [0x1000..<0x2000, 1 << 38 - 8192..<1 << 38 - 4096] as [Range<UInt64>] {
+        #expect(throws: SecureLayout.Problem.self) {
+          try SecureLayout(image: image, size: size, hostPage: 4096, addressLimit: 1 << 40)
+        }
+      }
+    }
+  }
+}
