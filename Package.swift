@@ -23,7 +23,10 @@ let package = Package(
     .target(name: "DeviceTree", dependencies: ["CLibFDT", "AppletABI", "Platform", "Machine"], swiftSettings: strict),
     .target(name: "Applet", dependencies: ["Platform", "Machine"], swiftSettings: strict),
     .target(
-      name: "Monitor", dependencies: ["AppletABI", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet"],
+      name: "Devices", dependencies: ["CLinux", "Platform", "Machine", "Applet"], swiftSettings: strict),
+    .target(
+      name: "Monitor",
+      dependencies: ["AppletABI", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet", dependencies: ["CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],
@@ -32,8 +35,4 @@ let package = Package(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
       swiftSettings: strict),
     .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"], swiftSettings: strict),
-    .testTarget(
-      name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
-    .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
-  ]
-)
+    .testTarget(name: "DevicesTests", dependencies: ["CLinux", "Devices", "Platform"], swiftSettings: strict),

@@ -255,4 +255,6 @@ static const unsigned long LINUX_KVM_SET_ONE_REG = _IOW(KVMIO, 0xac, struct kvm_
 static const unsigned long LINUX_KVM_ARM_VCPU_INIT = _IOW(KVMIO, 0xae, struct linux_vcpu_init);
 static const unsigned long LINUX_KVM_ARM_PREFERRED_TARGET = _IOR(KVMIO, 0xaf, struct linux_vcpu_init);
 
+#include "devices.h"
+
 #endif

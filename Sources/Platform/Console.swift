@@ -1,5 +1,4 @@
 import CLinux
-import Platform
 
 /// Where an applet's output goes: gathered into lines, so that no character costs a write(2) of its own.
 public final class Console {

@@ -1,0 +1,76 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "CLinux.h"
+
+#include <sys/file.h>
+
+long linux_lock_file(int fd, int exclusive) {
+  // A lock of the open file, not of the process: it holds against another open of the same process, too.
+  return linux_result(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB));
+}
+
+long linux_transfer(int fd, bool write, void *bytes, size_t count, long offset) {
+  size_t done = 0;
+  while (done < count) {
+    char *at = (char *)bytes + done;
+    long at_offset = offset + (long)done;
+    ssize_t n = write ? pwrite(fd, at, count - done, at_offset) : pread(fd, at, count - done, at_offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -(long)errno;
+    if (n == 0) break;
+    done += n;
+  }
+  return (long)done;
+}
+
+static volatile int size_event = -1;
+
+static void size_changed(int signal) {
+  (void)signal;
+  int before = errno;
+  if (size_event >= 0) eventfd_write(size_event, 1);
+  errno = before;
+}
+
+long linux_watch_terminal_size(int event) {
+  size_event = event;
+  struct sigaction action = {.sa_handler = size_changed, .sa_flags = SA_RESTART};
+  return linux_result(sigaction(SIGWINCH, &action, NULL));
+}
+
+static int name(struct sockaddr_un *address, const char *path) {
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  if (strlen(path) >= sizeof address->sun_path) return -ENAMETOOLONG;
+  strcpy(address->sun_path, path);
+  return 0;
+}
+
+// Whether a file is a socket that nobody listens at.
+static int is_abandoned(const struct sockaddr_un *address) {
+  struct stat status;
+  if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode)) return 0;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  int abandoned = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno == ECONNREFUSED;
+  close(fd);
+  return abandoned;
+}
+
+long linux_listen(const char *path) {
+  struct sockaddr_un address;
+  long result = name(&address, path);
+  if (result < 0) return result;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -(long)errno;
+  if (is_abandoned(&address)) unlink(path);
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 4) < 0) {
+    result = -(long)errno;
+    close(fd);
+    return result;
+  }
+  return fd;
+}
+
+long linux_accept(int fd) { return linux_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)); }

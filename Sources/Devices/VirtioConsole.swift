@@ -1,0 +1,59 @@
+import Platform
+
+/// A console (virtio 1.2, 5.3 "Console Device") with one port: Linux calls it hvc0.
+public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendable {
+  private let output: GuestOutput
+  private var columns: UInt16 = 80
+  private var rows: UInt16 = 24
+  /// Called when there is room for input again.
+  public var onRoom: (@Sendable () -> Void)?
+
+  private enum Queue {
+    static let receive = 0
+    static let transmit = 1
+  }
+
+  public init(
+    output: GuestOutput, memory: DeviceMemory, interrupt: any InterruptLine,
+    complain: @escaping @Sendable (String) -> Void
+  ) {
+    self.output = output
+    let size: UInt64 = 1 << 0  // VIRTIO_CONSOLE_F_SIZE
+    super.init(
+      .console, features: size, queueSizes: [64, 64], memory: memory, interrupt: interrupt, complain: complain)
+  }
+
+  /// Sets the size of the user's terminal, in characters.
+  public func setSize(columns: UInt16, rows: UInt16) {
+    withLock {
+      if (columns, rows) == (self.columns, self.rows) { return }
+      self.columns = columns
+      self.rows = rows
+      configurationChanged()
+    }
+  }
+
+  public override func configuration(at offset: Int) -> UInt8 {
+    guard offset < 4 else { return 0 }
+    let size = UInt32(columns) | UInt32(rows) << 16
+    return UInt8(truncatingIfNeeded: size >> UInt32(offset * 8))
+  }
+
+  public override func notified(queue: Int) {
+    switch queue {
+    case Queue.transmit:
+      serve(queue: queue) { () throws(QueueError) in
+        while let bytes = chain.readable.next(atMost: 4096) { output.write(UnsafeRawBufferPointer(bytes)) }
+        return 0
+      }
+    default: onRoom?()
+    }
+  }
+
+  public var room: Int { withLock { hasBuffer(queue: Queue.receive) ? 256 : 0 } }
+
+  /// - Note: what does not fit the driver's buffer is lost; Linux's take a page.
+  public func receive(_ bytes: UnsafeRawBufferPointer) { withLock { _ = send(queue: Queue.receive, bytes) } }
+}
+
+extension UART: ConsoleTarget {}

@@ -1,0 +1,153 @@
+import CLinux
+import Devices
+import Foundation
+import Platform
+import Testing
+
+struct BlockTests {
+  let driver: Driver
+  let path: String
+  /// 16 sectors, each full of its own number.
+  static let content = (0..<16).flatMap { [UInt8](repeating: $0, count: 512) } as [UInt8]
+
+  init() throws {
+    driver = try Driver()
+    path = FileManager.default.temporaryDirectory.path + "/swiftlet-disk-\(UUID().uuidString)"
+    try Data(Self.content).write(to: URL(fileURLWithPath: path))
+  }
+
+  private func disk(readOnly: Bool = false, path: String? = nil) throws -> VirtioBlock {
+    let complaints = driver.complaints
+    return try VirtioBlock(
+      path: path ?? self.path, isReadOnly: readOnly, serial: "swiftlet0", memory: driver.memory,
+      interrupt: driver.interrupt, kernel: LinuxKernel(), complain: { complaints.add($0) })
+  }
+
+  private func attach(readOnly: Bool = false, features: UInt64 = 1 << 32) throws {
+    driver.attach(try disk(readOnly: readOnly), features: features)
+    try FileManager.default.removeItem(atPath: path)
+  }
+
+  private static func header(_ type: UInt32, _ sector: UInt64 = 0) -> [UInt8] {
+    withUnsafeBytes(of: (type, UInt32(0), sector)) { Array($0) }
+  }
+
+  /// Makes a request as Linux does; answers the status byte, and what was read.
+  private func perform(_ type: UInt32, sector: UInt64 = 0, write: [UInt8]? = nil, read: Int = 0) -> (UInt8, [UInt8]) {
+    let data = driver.buffer(read)
+    let status = driver.buffer([0xff])
+    let before = driver.usedCount(0)
+    driver.request(
+      queue: 0, read: [Self.header(type, sector)] + (write.map { [$0] } ?? []),
+      write: (read > 0 ? [(data, read)] : []) + [(status, 1)])
+    (driver.device as! VirtioBlock).ready(.input)
+    #expect(driver.usedCount(0) == before &+ 1)
+    return (driver.content(status, 1)[0], driver.content(data, read))
+  }
+
+  @Test func readsWhatIsThere() throws {
+    try attach()
+    #expect(driver.register(0x08) == 2)
+    #expect(driver.device.load(0x100, length: 8) == 16)
+    let (status, data) = perform(0, sector: 3, read: 1024)
+    #expect(status == 0)
+    #expect(data == [UInt8](repeating: 3, count: 512) + [UInt8](repeating: 4, count: 512))
+    #expect(driver.usedElement(0, queue: 0).written == 1025)
+    #expect(driver.interrupt.pulses == 1)
+  }
+
+  @Test func writesStay() throws {
+    try attach()
+    #expect(perform(1, sector: 15, write: [UInt8](repeating: 0xaa, count: 512)).0 == 0)
+    #expect(perform(4).0 == 0)
+    #expect(
+      perform(0, sector: 14, read: 1024).1 == [UInt8](repeating: 14, count: 512) + [UInt8](repeating: 0xaa, count: 512))
+  }
+
+  @Test func aReadOnlyDiskIsNotWritten() throws {
+    try attach(readOnly: true)
+    driver.set(0x14, 0)
+    #expect(driver.register(0x10) & 1 << 5 != 0)
+    #expect(perform(1, sector: 0, write: [UInt8](repeating: 0xaa, count: 512)).0 == 1)
+    #expect(perform(0, sector: 0, read: 512).1 == [UInt8](repeating: 0, count: 512))
+  }
+
+  @Test(
+    arguments: [
+      (16, 512), (15, 1024), (.max, 512), (.max / 512, 512), (1 << 55, 512), (0, 511), (0, 513), (0, 17 * 512),
+    ] as [(UInt64, Int)])
+  func requestsBeyondTheEndOrOfNoWholeSectorsFail(sector: UInt64, count: Int) throws {
+    try attach()
+    #expect(perform(0, sector: sector, read: count).0 == 1)
+    #expect(perform(1, sector: sector, write: [UInt8](repeating: 1, count: count)).0 == 1)
+    #expect(perform(0, sector: 0, read: 16 * 512).1 == Self.content)
+    #expect(!driver.hasFailed)
+  }
+
+  @Test func saysItsNameAndRefusesWhatItDoesNotKnow() throws {
+    try attach()
+    let (status, name) = perform(8, read: 20)
+    #expect(status == 0)
+    #expect(String(decoding: name.prefix { $0 != 0 }, as: UTF8.self) == "swiftlet0")
+    #expect(perform(11).0 == 2)
+    #expect(perform(.max).0 == 2)
+  }
+
+  @Test func headersMayBeSplitAnywhere() throws {
+    try attach()
+    let header = Self.header(0, 5)
+    let data = (driver.buffer(100), driver.buffer(412))
+    let status = driver.buffer([0xff])
+    driver.request(
+      queue: 0, read: [Array(header[..<3]), [], Array(header[3..<9]), Array(header[9...])],
+      write: [(data.0, 100), (data.1, 412), (status, 1)])
+    (driver.device as! VirtioBlock).ready(.input)
+    #expect(driver.content(status, 1) == [0])
+    #expect(driver.content(data.0, 100) + driver.content(data.1, 412) == [UInt8](repeating: 5, count: 512))
+  }
+
+  @Test func requestsWithoutHeaderOrAnswerFail() throws {
+    try attach()
+    for (read, write) in [([[0, 0, 0]], 1), ([Self.header(0)], 0), ([], 1)] as [([[UInt8]], Int)] {
+      driver.attach(driver.device)
+      driver.offerCount(0, queue: 0)
+      driver.request(queue: 0, read: read, write: write == 0 ? [] : [(driver.buffer(1), 1)])
+      (driver.device as! VirtioBlock).ready(.input)
+      #expect(driver.hasFailed)
+    }
+    #expect(driver.complaints.values.first?.contains("without room") == true)
+  }
+
+  @Test func aFileThatShrinksFailsTheRequest() throws {
+    driver.attach(try disk())
+    #expect(truncate(path, 1024) == 0)
+    #expect(perform(0, sector: 4, read: 512).0 == 1)
+    #expect(perform(0, sector: 1, read: 512) == (0, [UInt8](repeating: 1, count: 512)))
+    try FileManager.default.removeItem(atPath: path)
+  }
+
+  @Test func filesThatAreNoDisksAreRefused() throws {
+    #expect(throws: DiskError.unreadable(.noEntry)) { try disk(path: path + "-none") }
+    #expect(throws: DiskError.noDisk) { try disk(path: "/dev/null") }
+    #expect(throws: DiskError.noDisk) { try disk(readOnly: true, path: "/tmp") }
+    #expect(truncate(path, 511) == 0)
+    #expect(throws: DiskError.empty) { try disk() }
+    try FileManager.default.removeItem(atPath: path)
+  }
+
+  @Test func aDiskIsWrittenByOneMachineAlone() throws {
+    let first = try disk()
+    #expect(throws: DiskError.inUse) { try disk() }
+    #expect(throws: DiskError.inUse) { try disk(readOnly: true) }
+    _ = first
+    try FileManager.default.removeItem(atPath: path)
+  }
+
+  @Test func aDiskIsReadByMany() throws {
+    let first = try disk(readOnly: true)
+    let second = try disk(readOnly: true)
+    #expect(throws: DiskError.inUse) { try disk() }
+    _ = (first, second)
+    try FileManager.default.removeItem(atPath: path)
+  }
+}

@@ -1,0 +1,165 @@
+import CLinux
+import Devices
+import Foundation
+import Platform
+import Testing
+
+struct PortTests {
+  let driver: Driver
+  let device: VirtioPorts
+  let path: String
+  let port: GuestPort
+
+  init() throws {
+    driver = try Driver()
+    path = FileManager.default.temporaryDirectory.path + "/swiftlet-port-\(UUID().uuidString)"
+    port = try GuestPort(name: "applet", path: path, kernel: LinuxKernel())
+    let second = try GuestPort(name: "other", path: path + "-2", kernel: LinuxKernel())
+    let complaints = driver.complaints
+    device = VirtioPorts(
+      ports: [port, second], memory: driver.memory, interrupt: driver.interrupt, complain: { complaints.add($0) })
+    driver.attach(device, features: 1 << 32 | 2)
+  }
+
+  private func finish() {
+    device.close()
+    unlink(path)
+    unlink(path + "-2")
+  }
+
+  /// Gives the device room for control messages, and answers what it says.
+  private func messages(_ count: Int, after body: () -> Void) -> [[UInt8]] {
+    let buffers = (0..<count).map { _ in driver.buffer(64) }
+    let before = Int(driver.usedCount(2))
+    for buffer in buffers { driver.request(queue: 2, write: [(buffer, 64)]) }
+    body()
+    return (before..<Int(driver.usedCount(2))).map {
+      driver.content(buffers[$0 - before], Int(driver.usedElement($0 & 15, queue: 2).written))
+    }
+  }
+
+  private static func message(_ port: UInt32, _ event: UInt16, _ value: UInt16, _ name: String = "") -> [UInt8] {
+    withUnsafeBytes(of: (port, event, value)) { Array($0) } + Array(name.utf8)
+  }
+
+  private func control(_ port: UInt32, _ event: UInt16, _ value: UInt16) {
+    driver.request(queue: 3, read: [Self.message(port, event, value)])
+  }
+
+  /// A client of the port's.
+  private func connect() -> Int32 {
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let result = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    #expect(result == 0)
+    port.ready(.input)
+    return descriptor
+  }
+
+  private func take(_ descriptor: Int32) -> String {
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    let count = recv(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+    return String(decoding: buffer[..<max(count, 0)], as: UTF8.self)
+  }
+
+  private func send(_ text: String, _ descriptor: Int32) {
+    _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+  }
+
+  @Test func theDriverLearnsOfPortsTheirNamesAndTheirClients() {
+    defer { finish() }
+    #expect(driver.device.load(0x104, length: 4) == 2)
+    #expect(messages(2) { control(0, 0, 1) } == [Self.message(0, 1, 1), Self.message(1, 1, 1)])
+    #expect(messages(2) { control(0, 3, 1) } == [Self.message(0, 7, 1, "applet"), Self.message(0, 6, 0)])
+    var client: Int32 = -1
+    #expect(messages(1) { client = connect() } == [Self.message(0, 6, 1)])
+    close(client)
+    #expect(messages(1) { port.ready([.input, .end]) } == [Self.message(0, 6, 0)])
+  }
+
+  @Test func bytesGoBothWays() {
+    defer { finish() }
+    _ = messages(4) {
+      control(0, 0, 1)
+      control(0, 3, 1)
+    }
+    let client = connect()
+    driver.request(queue: 1, read: [Array("from the ".utf8), Array("guest".utf8)])
+    #expect(take(client) == "from the guest")
+    #expect(driver.usedCount(1) == 1)
+    // Nothing is read from the client before a program in the guest listens.
+    let buffer = driver.buffer(64)
+    driver.request(queue: 0, write: [(buffer, 64)])
+    #expect(!port.prepare().input)
+    control(0, 6, 1)
+    #expect(port.prepare().input)
+    send("to the guest", client)
+    port.ready(.input)
+    #expect(driver.content(buffer, 12) == Array("to the guest".utf8))
+    #expect(driver.usedElement(0, queue: 0).written == 12)
+    close(client)
+  }
+
+  @Test func whatAClientDoesNotTakeWaitsInTheGuest() {
+    defer { finish() }
+    let client = connect()
+    driver.request(queue: 1, read: (0..<4).map { [UInt8](repeating: 0x61 + $0, count: 128 << 10) })
+    #expect(driver.usedCount(1) == 0)
+    var text = ""
+    while text.utf8.count < 512 << 10, port.prepare().output {
+      text += take(client)
+      port.ready(.output)
+    }
+    text += take(client)
+    #expect(text == "abcd".map { String(repeating: $0, count: 128 << 10) }.joined())
+    #expect(driver.usedCount(1) == 1)
+    #expect(!port.prepare().output)
+    close(client)
+  }
+
+  @Test func withoutAClientOutputIsDropped() {
+    defer { finish() }
+    driver.request(queue: 1, read: [Array("nobody hears this".utf8)])
+    #expect(driver.usedCount(1) == 1)
+  }
+
+  @Test func controlMessagesForPortsThatDoNotExistAreIgnored() {
+    defer { finish() }
+    for port in [2, 3, .max] as [UInt32] {
+      for event in 0...9 as ClosedRange<UInt16> { control(port, event, 1) }
+    }
+    #expect(!driver.hasFailed)
+    driver.request(queue: 3, read: [[1, 2, 3]])
+    #expect(driver.hasFailed)
+  }
+
+  @Test func aFloodOfControlMessagesEndsSomewhere() {
+    defer { finish() }
+    for _ in 0..<2000 { control(0, 3, 1) }
+    var count = 0
+    while case let some = messages(8, after: {}), !some.isEmpty { count += some.count }
+    #expect(count == 256)
+  }
+
+  @Test func aPathThatIsInUseIsRefusedAndAnAbandonedOneReplaced() throws {
+    defer { finish() }
+    #expect(throws: Errno(EADDRINUSE)) { try GuestPort(name: "x", path: path, kernel: LinuxKernel()) }
+    let other = path + "-3"
+    _ = FileManager.default.createFile(atPath: other, contents: Data())
+    #expect(throws: Errno(EADDRINUSE)) { try GuestPort(name: "x", path: other, kernel: LinuxKernel()) }
+    unlink(other)
+    let abandoned = other.withCString { linux_listen($0) }
+    #expect(abandoned >= 0)
+    close(Int32(abandoned))
+    _ = try GuestPort(name: "x", path: other, kernel: LinuxKernel())
+    #expect(throws: Errno(ENAMETOOLONG)) {
+      try GuestPort(name: "x", path: String(repeating: "a", count: 200), kernel: LinuxKernel())
+    }
+  }
+}
