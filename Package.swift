@@ -16,6 +16,7 @@ let package = Package(
   targets: [
     .target(name: "CLinux"),
     .systemLibrary(name: "CLibFDT", providers: [.apt(["libfdt-dev"])]),
+    .systemLibrary(name: "CJansson", providers: [.apt(["libjansson-dev"])]),
     .target(name: "AppletABI"),
     .target(name: "Platform", dependencies: ["CLinux"], swiftSettings: strict),
     .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
@@ -26,7 +27,7 @@ let package = Package(
       name: "Devices", dependencies: ["CLinux", "Platform", "Machine", "Applet"], swiftSettings: strict),
     .target(
       name: "Monitor",
-      dependencies: ["AppletABI", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
+      dependencies: ["AppletABI", "CLinux", "CJansson", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet", dependencies: ["CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],

@@ -102,7 +102,8 @@ public enum Architecture: Sendable {
   }
 
   /// The bits of the status word that two runs of the same program have in common. Not on riscv64 those that say whether the
-  /// floating-point registers were changed since they were last stored (FS, SD): the host's kernel stores them when it likes.
+  /// floating-point registers were changed (FS, SD): a processor may say so when they were not (privileged specification,
+  /// 3.1.6.6).
   public var steadyStatus: UInt64 { self == .arm64 ? .max : ~(1 << 63 | 0b11 << 13) }
 
   /// The number by which instructions name the register that is always zero.

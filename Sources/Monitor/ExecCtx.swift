@@ -34,6 +34,10 @@ public final class ExecCtx: @unchecked Sendable {
 
   /// Answers the context's calls; nil for `secureHandler`, GoTEE's calls and Swiftlet's.
   public var handler: Handler?
+  /// Serves its RPC requests; an empty one where nobody sets another.
+  public lazy var server = Server()
+  /// Bytes of requests and responses under way.
+  var transfer = TransferBuffers()
   /// Where its output goes.
   public let console: Console
   /// What `read` gives it: a descriptor that stays open as long as the context lives.

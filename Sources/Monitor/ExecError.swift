@@ -15,6 +15,10 @@ public enum ExecError: Error, Equatable {
   case unknownCall(number: UInt64)
   /// The applet handed over memory that is not its own to use so.
   case badRange(call: UInt64, address: UInt64, count: UInt64, Problem)
+  /// More bytes of requests or responses wait than may: `ExecCtx.inputLimit`, `outputLimit`.
+  case transferLimit
+  /// What the applet sent as an RPC request is none.
+  case badRequest
   /// Copies that run in lockstep differ, and no majority of them agrees.
   case lockstep(Divergence)
   /// The guest left in a way that this kind of context has no use for.
@@ -56,6 +60,9 @@ public enum ExecError: Error, Equatable {
       "call \(hex(call)) with \(count) bytes at \(hex(address)), which are not all in its memory"
     case .badRange(let call, let address, let count, .access):
       "call \(hex(call)) with \(count) bytes at \(hex(address)), which it may not access so itself"
+    case .transferLimit:
+      "more than \(ExecCtx.inputLimit >> 10) KiB of a request, or \(ExecCtx.outputLimit >> 10) KiB of responses, wait"
+    case .badRequest: "its RPC request is no JSON-RPC 1.0, or nests deeper than \(RequestScanner.depthLimit) levels"
     case .lockstep(let divergence): "lockstep failure: \(divergence.description)"
     case .unexpectedExit(.systemEvent(let type)): "system event \(type), which this kind of applet cannot ask for"
     case .unexpectedExit(.mmio(let address, _, let isWrite, _)):

@@ -118,6 +118,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   }
   if request.isVerbose { describe(context, start) }
   if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }
+  context.server = makeServices()
   context.cpuBudget = request.cpuBudget
   context.callBudget = request.callBudget
   if request.shadows > 0 { try addShadows(context, request, system) }
@@ -166,7 +167,7 @@ private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequ
   case .lockstep:
     reportRepairs(context)
     return .failed(.lockstep, what)
-  case .fault, .unknownCall, .badRange, .unexpectedExit, .shim:
+  case .fault, .unknownCall, .badRange, .transferLimit, .badRequest, .unexpectedExit, .shim:
     return .failed(.brokeRule, what + place + "\n" + context.description.dropLast())
   case .kvm, .output, .input, .host: return .failed(.host, what)
   }

@@ -83,6 +83,9 @@ registers_round:
 
   sd sp, 8 * STACK_REGISTER(a0)
   ld t0, AT_CONTROL(a0)
+  /* QEMU does not mark the unit as changed for a write of fcsr alone, and a host that preempts the guest right then would
+     lose it: a register before and after makes sure of the mark. */
+  fld f0, AT_FLOATING(a0)
   fscsr t0
   .irp n, ALL
   fld f\n, AT_FLOATING + 8 * \n(a0)

@@ -15,6 +15,8 @@ public func secureHandler(_ context: ExecCtx) throws(ExecError) {
   case APPLET_CALL_WRITE: try write(context)
   case APPLET_CALL_READ: try read(context)
   case APPLET_CALL_GETRANDOM: try getrandom(context)
+  case APPLET_CALL_RPC_REQUEST: try rpcRequest(context)
+  case APPLET_CALL_RPC_RESPONSE: try rpcResponse(context)
   case APPLET_CALL_EXIT: context.exit(status: UInt8(truncatingIfNeeded: context.a1))
   case APPLET_CALL_SLEEP: try sleep(context)
   case APPLET_CALL_YIELD: yield(context)

@@ -1,0 +1,9 @@
+#ifndef SWIFTLET_CJANSSON_H
+#define SWIFTLET_CJANSSON_H
+#include <jansson.h>
+
+// Macros and inline functions in jansson.
+static inline int swiftlet_json_type(const json_t *value) { return (int)json_typeof(value); }
+static inline void swiftlet_json_release(json_t *value) { json_decref(value); }
+
+#endif

@@ -1,0 +1,12 @@
+import AppletABI
+
+/// Call 4: bytes of requests, which are answered as they become whole.
+func rpcRequest(_ context: ExecCtx) throws(ExecError) {
+  try context.recv()
+  try context.serveRequests()
+}
+
+/// Call 5: bytes of responses.
+func rpcResponse(_ context: ExecCtx) throws(ExecError) {
+  try context.flush(errno: nil)
+}

@@ -1,0 +1,171 @@
+import CJansson
+
+/// A JSON value (RFC 8259) as RPC arguments and results have it.
+public enum JSONValue: Equatable, Sendable {
+  case null
+  case bool(Bool)
+  case integer(Int64)
+  case real(Double)
+  case string(String)
+  case array([JSONValue])
+  /// Members in their order.
+  case object([JSONMember])
+
+  /// The member of an object; nil where this is no object or has none of that name.
+  public subscript(name: String) -> JSONValue? {
+    guard case .object(let members) = self else { return nil }
+    return members.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
+  }
+}
+
+/// A member of a JSON object.
+public struct JSONMember: Equatable, Sendable {
+  public let name: String
+  public let value: JSONValue
+
+  public init(_ name: String, _ value: JSONValue) {
+    self.name = name
+    self.value = value
+  }
+}
+
+extension JSONValue {
+  /// Reads one value that fills the bytes.
+  ///
+  /// The caller has bounded how deep values nest: reading goes as deep as they do.
+  /// - Returns: nil for what is not JSON.
+  init?(parsing bytes: UnsafeRawBufferPointer) {
+    let text = bytes.bindMemory(to: CChar.self)
+    let flags = JSON_DECODE_ANY | JSON_ALLOW_NUL
+    guard let root = json_loadb(text.baseAddress, text.count, Int(flags), nil) else { return nil }
+    defer { swiftlet_json_release(root) }
+    self.init(root)
+  }
+
+  private init(_ value: UnsafeMutablePointer<json_t>) {
+    switch json_type(rawValue: json_type.RawValue(swiftlet_json_type(value))) {
+    case JSON_OBJECT:
+      var members: [JSONMember] = []
+      var at = json_object_iter(value)
+      while let here = at {
+        let name = json_object_iter_key(here)
+        if let name, let member = json_object_iter_value(here) {
+          let bytes = UnsafeRawBufferPointer(start: name, count: json_object_iter_key_len(here))
+          members.append(JSONMember(String(decoding: bytes, as: UTF8.self), JSONValue(member)))
+        }
+        at = json_object_iter_next(value, here)
+      }
+      self = .object(members)
+    case JSON_ARRAY:
+      self = .array((0..<json_array_size(value)).map { json_array_get(value, $0).map { JSONValue($0) } ?? .null })
+    case JSON_STRING:
+      let bytes = UnsafeRawBufferPointer(start: json_string_value(value), count: json_string_length(value))
+      self = .string(String(decoding: bytes, as: UTF8.self))
+    case JSON_INTEGER: self = .integer(json_integer_value(value))
+    case JSON_REAL: self = .real(json_real_value(value))
+    case JSON_TRUE: self = .bool(true)
+    case JSON_FALSE: self = .bool(false)
+    default: self = .null
+    }
+  }
+
+  /// The value as text, as Go's encoding/json writes it: compact, with the characters that HTML knows escaped.
+  /// - Returns: nil where there is no memory for it.
+  var encoded: [UInt8]? {
+    guard let value = makeJansson() else { return nil }
+    defer { swiftlet_json_release(value) }
+    // Seventeen digits tell every number from every other; most need fewer.
+    let flags = Int(JSON_COMPACT | JSON_ENCODE_ANY) | (digits & 0x1f) << 11  // JSON_REAL_PRECISION
+    let size = json_dumpb(value, nil, 0, flags)
+    guard size > 0 else { return nil }
+    var text = [UInt8](repeating: 0, count: size)
+    let written = text.withUnsafeMutableBytes {
+      json_dumpb(value, $0.bindMemory(to: CChar.self).baseAddress, size, flags)
+    }
+    return written == size ? Self.escapedAsGo(text) : nil
+  }
+
+  /// Significant digits that this number needs to be read back as it is.
+  private var digits: Int {
+    guard case .real(let number) = self else { return 17 }
+    for digits in 15...16 {
+      var text: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+      let same = withUnsafeMutableBytes(of: &text) { buffer -> Bool in
+        guard let value = json_real(number) else { return false }
+        defer { swiftlet_json_release(value) }
+        let target = buffer.bindMemory(to: CChar.self)
+        let size = json_dumpb(value, target.baseAddress, target.count - 1, Int(JSON_ENCODE_ANY) | digits << 11)
+        guard size > 0, size < target.count else { return false }
+        return JSONValue(parsing: UnsafeRawBufferPointer(rebasing: buffer[..<size])) == self
+      }
+      if same { return digits }
+    }
+    return 17
+  }
+
+  private func makeJansson() -> UnsafeMutablePointer<json_t>? {
+    switch self {
+    case .null: return json_null()
+    case .bool(let value): return value ? json_true() : json_false()
+    case .integer(let value): return json_integer(value)
+    case .real(let value):
+      // Go writes whole numbers without a fraction.
+      if value == value.rounded(), value.magnitude < 9_007_199_254_740_992 { return json_integer(Int64(value)) }
+      return json_real(value) ?? json_null()  // infinities and NaN are no JSON
+    case .string(let value): return Self.makeString(value)
+    case .array(let values):
+      guard let array = json_array() else { return nil }
+      for value in values { json_array_append_new(array, value.makeJansson()) }
+      return array
+    case .object(let members):
+      guard let object = json_object() else { return nil }
+      for member in members {
+        var name = member.name
+        name.withUTF8 { bytes in
+          let text = UnsafeRawBufferPointer(bytes).bindMemory(to: CChar.self)
+          json_object_setn_new(object, text.baseAddress, text.count, member.value.makeJansson())
+        }
+      }
+      return object
+    }
+  }
+
+  private static func makeString(_ value: String) -> UnsafeMutablePointer<json_t>? {
+    var value = value
+    return value.withUTF8 { bytes in
+      guard !bytes.isEmpty else { return json_string("") }
+      let text = UnsafeRawBufferPointer(bytes).bindMemory(to: CChar.self)
+      return json_stringn(text.baseAddress, text.count)
+    }
+  }
+
+  /// What jansson leaves as it is and Go's encoder escapes, or writes in capitals and Go does not. These characters stand in
+  /// strings alone, so their place need not be looked at.
+  private static func escapedAsGo(_ text: [UInt8]) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(text.count)
+    var at = 0
+    while at < text.count {
+      let byte = text[at]
+      switch byte {
+      case 0x3c, 0x3e, 0x26:  // < > &
+        result += [
+          0x5c, 0x75, 0x30, 0x30, byte == 0x26 ? 0x32 : 0x33, byte == 0x3c ? 0x63 : byte == 0x3e ? 0x65 : 0x36,
+        ]
+      case 0xe2 where at + 2 < text.count && text[at + 1] == 0x80 && text[at + 2] & 0xfe == 0xa8:  // U+2028, U+2029
+        result += [0x5c, 0x75, 0x32, 0x30, 0x32, 0x38 + (text[at + 2] & 1)]
+        at += 2
+      case 0x5c where at + 5 < text.count && text[at + 1] == 0x75:  // \uXXXX
+        result += [0x5c, 0x75]
+        for digit in text[at + 2..<at + 6] { result.append((0x41...0x46).contains(digit) ? digit | 0x20 : digit) }
+        at += 5
+      case 0x5c where at + 1 < text.count:
+        result += [byte, text[at + 1]]
+        at += 1
+      default: result.append(byte)
+      }
+      at += 1
+    }
+    return result
+  }
+}

@@ -1,0 +1,96 @@
+import Applet
+import AppletABI
+import CLinux
+import Machine
+import Platform
+
+/// The bytes on their way between a context and the monitor: requests that have arrived, responses that wait.
+struct TransferBuffers {
+  fileprivate(set) var input: [UInt8] = []
+  fileprivate(set) var output: [UInt8] = []
+  /// Bytes of the output that were fetched already.
+  fileprivate var fetched = 0
+}
+
+/// The transfer buffers, as GoTEE has them: the applet writes requests and reads responses, the monitor the reverse.
+extension ExecCtx {
+  /// Most bytes of requests that may wait, incomplete or not.
+  public static let inputLimit = 64 << 10
+  /// Most bytes of responses that may wait to be fetched.
+  public static let outputLimit = 1 << 20
+
+  /// The buffer that the present call names in its first two arguments: its offset in the applet's memory, and its size.
+  /// - Throws: `ExecError.badRange` where some byte of it is not the applet's to read.
+  public func transferRegion() throws(ExecError) -> (offset: UInt64, count: UInt64) {
+    try withBuffer(at: a1, count: a2, for: .read) { _ in }
+    return (a1 &- memory.layout.memory.lowerBound, a2)
+  }
+
+  /// Takes the bytes that the applet hands over in its present call to the end of the input buffer.
+  /// - Throws: `ExecError.badRange`; `.transferLimit` where more than `inputLimit` would wait.
+  public func recv() throws(ExecError) {
+    guard a2 <= UInt64(Self.inputLimit - transfer.input.count) else { throw .transferLimit }
+    try withBuffer(at: a1, count: a2, for: .read) { transfer.input.append(contentsOf: $0) }
+  }
+
+  /// Reads from the input buffer what the applet has handed over.
+  /// - Returns: bytes read; 0 where none wait.
+  public func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    let count = min(buffer.count, transfer.input.count)
+    buffer.copyBytes(from: transfer.input[..<count])
+    transfer.input.removeFirst(count)
+    return count
+  }
+
+  /// Adds bytes to the output buffer, for the applet to fetch.
+  /// - Throws: `ExecError.transferLimit` where more than `outputLimit` would wait.
+  public func write(_ bytes: [UInt8]) throws(ExecError) {
+    guard transfer.output.count - transfer.fetched + bytes.count <= Self.outputLimit else { throw .transferLimit }
+    transfer.output += bytes
+  }
+
+  /// Answers the applet's present call for response bytes: places as many as wait and fit, and sets the call's result to their
+  /// number.
+  /// - Parameter errno: where not nil, nothing is placed and the result is -EPIPE.
+  /// - Throws: `ExecError.badRange`.
+  public func flush(errno: Errno?) throws(ExecError) {
+    let waiting = transfer.output.count - transfer.fetched
+    let count = errno == nil ? Int(min(a2, UInt64(waiting))) : 0
+    // All of the buffer must be the applet's, whatever goes into it.
+    try withBuffer(at: a1, count: a2, for: .write) { buffer in
+      guard count > 0 else { return }
+      transfer.output.withUnsafeBytes {
+        buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[transfer.fetched..<transfer.fetched + count]))
+      }
+    }
+    if errno != nil { return ret(-Int64(EPIPE)) }
+    transfer.fetched += count
+    if transfer.fetched == transfer.output.count {
+      transfer.output.removeAll(keepingCapacity: true)
+      transfer.fetched = 0
+    }
+    ret(UInt64(count))
+  }
+
+  /// Has no effect, as in GoTEE: the buffers live as long as the context.
+  public func close() {}
+
+  /// Answers the whole requests in the input buffer; what is left of it is the beginning of the next.
+  func serveRequests() throws(ExecError) {
+    while true {
+      let found = transfer.input.withUnsafeBytes { RequestScanner.scan($0) }
+      switch found {
+      case .incomplete: return
+      case .malformed: throw .badRequest
+      case .request(let range, let id):
+        let response = transfer.input.withUnsafeBytes { bytes in
+          server.serve(
+            UnsafeRawBufferPointer(rebasing: bytes[range]), id: id.map { UnsafeRawBufferPointer(rebasing: bytes[$0]) })
+        }
+        guard let response else { throw .badRequest }
+        transfer.input.removeFirst(range.upperBound)
+        try write(response)
+      }
+    }
+  }
+}
