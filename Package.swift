@@ -39,6 +39,8 @@ let package = Package(
     .testTarget(name: "DevicesTests", dependencies: ["CLinux", "Devices", "Platform"], swiftSettings: strict),
     .testTarget(
       name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
+    .testTarget(
+      name: "AppletTests", dependencies: ["Applet", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
   ]
 )

@@ -68,6 +68,8 @@ public enum ImageError: Error, Equatable {
     case .entry(let address):
       "its entry point \(hex(address)) is in no executable segment: set ENTRY in the linker script"
     case .layout(.zeroPage, _): "a segment starts in page zero, which stays unmapped: link it at 0x1000 or above"
+    case .layout(.needsMemory(let least), _) where least > SecureLayout.mostMemory:
+      "its segments do not fit \(SecureLayout.mostMemory >> 30) GiB, the most memory an applet can have: mend the linker script"
     case .layout(.needsMemory(let least), let memory):
       "its segments do not fit \(memory >> 10) KiB of memory with a stack: give it --memory \((least + 1023) >> 10)K or more"
     case .layout(.beyondAddressSpace(let limit), _):
