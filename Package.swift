@@ -22,7 +22,7 @@ let package = Package(
     .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
     .target(name: "KVM", dependencies: ["CLinux", "Platform", "Machine"], swiftSettings: strict),
     .target(name: "DeviceTree", dependencies: ["CLibFDT", "AppletABI", "Platform", "Machine"], swiftSettings: strict),
-    .target(name: "Applet", dependencies: ["Platform", "Machine"], swiftSettings: strict),
+    .target(name: "Applet", dependencies: ["Platform", "Machine", "DeviceTree"], swiftSettings: strict),
     .target(
       name: "Devices", dependencies: ["CLinux", "Platform", "Machine", "Applet"], swiftSettings: strict),
     .target(

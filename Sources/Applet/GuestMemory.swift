@@ -4,7 +4,7 @@ import Platform
 /// A part of a context's memory with one kind of access, as the applet sees it.
 public struct MemoryRegion: Sendable {
   /// What the region is for; the numbers are the ABI's (enum applet_region_use).
-  public enum Use: UInt64, Sendable { case image, heap, stack, added }
+  public enum Use: UInt64, Sendable { case image, heap, stack, added, deviceTree }
 
   /// Addresses, whole pages.
   public let range: Range<UInt64>
@@ -44,6 +44,7 @@ public struct GuestMemory: ~Copyable {
     mapping = try Mapping(anonymous: Int(size), hugePages: size >= Self.hugePagesFrom, kernel: kernel)
     self.layout = layout
     regions = [
+      MemoryRegion(range: layout.deviceTree, access: .read, use: .deviceTree),
       MemoryRegion(range: layout.heap, access: [.read, .write], use: .heap),
       MemoryRegion(range: layout.stack, access: [.read, .write], use: .stack),
     ].filter { !$0.range.isEmpty }

@@ -17,7 +17,7 @@ public struct MachineDescription: Sendable {
 
   public var architecture: Architecture
   public var kind: Kind
-  /// All memory of the machine, by ascending address: what a memory slot is made for.
+  /// The memory that the guest may use, by ascending address.
   public var memory: [Range<UInt64>]
   /// Parts of the memory that the guest must leave alone, by ascending address.
   public var reserved: [ReservedMemory] = []

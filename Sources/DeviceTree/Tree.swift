@@ -15,10 +15,10 @@ extension MachineDescription {
       root.property("model", kind.model)
       if interruptController != nil { root.property("interrupt-parent", Phandle.interruptController) }
       writeChosen(&root)
-      for range in memory {
-        root.node("memory", at: range.lowerBound) {
+      if let first = memory.first {
+        root.node("memory", at: first.lowerBound) {
           $0.property("device_type", "memory")
-          $0.reg(range)
+          $0.reg(memory)
         }
       }
       writeReserved(&root)

@@ -38,6 +38,8 @@ extension MachineDescription {
       cpu.property("compatible", "riscv")
       cpu.property("reg", UInt32(truncatingIfNeeded: number))
       cpu.property("riscv,isa", text: processors.isa)
+      // An applet has neither privileged registers nor interrupts; each node and property costs it a part of its start.
+      if kind == .applet { return }
       cpu.property("mmu-type", "riscv,sv39")
       if processors.cacheBlock != 0 { cpu.property("riscv,cbom-block-size", processors.cacheBlock) }
       if processors.zeroBlock != 0 { cpu.property("riscv,cboz-block-size", processors.zeroBlock) }
@@ -115,7 +117,7 @@ extension MachineDescription {
   ) {
     root.node("interrupt-controller", at: first.lowerBound) {
       $0.property("compatible", compatible)
-      $0.reg(first, second)
+      $0.reg([first, second])
       $0.property("#address-cells", 0)
       $0.property("#interrupt-cells", 3)
       $0.property("interrupt-controller")

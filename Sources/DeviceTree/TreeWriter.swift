@@ -110,15 +110,22 @@ struct TreeWriter: ~Copyable {
     withValue(of: name, count: 8) { $0.storeBytes(of: value.bigEndian, as: UInt64.self) }
   }
 
-  /// `reg` of one range, or of two: address and size of two cells each.
-  mutating func reg(_ range: Range<UInt64>, _ second: Range<UInt64>? = nil) {
-    withValue(of: "reg", count: second == nil ? 16 : 32) { value in
-      value.storeBytes(of: range.lowerBound.bigEndian, as: UInt64.self)
-      value.storeBytes(of: UInt64(range.upperBound - range.lowerBound).bigEndian, toByteOffset: 8, as: UInt64.self)
-      guard let second else { return }
-      value.storeBytes(of: second.lowerBound.bigEndian, toByteOffset: 16, as: UInt64.self)
-      value.storeBytes(of: UInt64(second.upperBound - second.lowerBound).bigEndian, toByteOffset: 24, as: UInt64.self)
+  /// `reg` of ranges that are not empty: address and size of two cells each.
+  mutating func reg(_ ranges: [Range<UInt64>]) {
+    withValue(of: "reg", count: ranges.count * 16) { value in
+      for (index, range) in ranges.enumerated() { Self.store(range, in: value, at: index * 16) }
     }
+  }
+
+  mutating func reg(_ range: Range<UInt64>) {
+    withValue(of: "reg", count: 16) { Self.store(range, in: $0, at: 0) }
+  }
+
+  @inline(__always)
+  private static func store(_ range: Range<UInt64>, in value: UnsafeMutableRawBufferPointer, at offset: Int) {
+    value.storeBytes(of: range.lowerBound.bigEndian, toByteOffset: offset, as: UInt64.self)
+    let size = range.upperBound - range.lowerBound
+    value.storeBytes(of: size.bigEndian, toByteOffset: offset + 8, as: UInt64.self)
   }
 
   /// Makes a property of so many bytes and lets `body` fill them.

@@ -27,6 +27,10 @@ public enum Architecture: Sendable {
   @inline(__always)
   public var callRegister: Int { self == .arm64 ? 0 : 10 }
 
+  /// Number of the general register that holds the device tree's address at entry: x0 (Linux's
+  /// Documentation/arch/arm64/booting.rst), a1 (arch/riscv/boot.rst; a0 is the hart's number, 0).
+  public var treeRegister: Int { self == .arm64 ? 0 : 11 }
+
   /// Number of the stack pointer in the trap frame: SP_EL0 or x2.
   public var stackRegister: Int { self == .arm64 ? 31 : 2 }
 

@@ -4,6 +4,7 @@ import AppletABI
 ///
 ///     start        2 MiB boundary at or below the image
 ///       image      text, constants, data: as the ELF file asks
+///       tree       the device tree: the applet can read it
 ///       heap       the rest
 ///       guard      one page, not mapped
 ///       stack
@@ -18,12 +19,14 @@ public struct SecureLayout: Equatable, Sendable {
   public let memory: Range<UInt64>
   /// Pages that the image covers.
   public let image: Range<UInt64>
+  /// Pages of the device tree.
+  public let deviceTree: Range<UInt64>
   /// Pages of the stack.
   public let stack: Range<UInt64>
   /// First address behind the monitor's pages.
   public let monitorEnd: UInt64
 
-  public var heap: Range<UInt64> { image.upperBound..<stack.lowerBound - PageTable.pageSize }
+  public var heap: Range<UInt64> { deviceTree.upperBound..<stack.lowerBound - PageTable.pageSize }
   public var shim: UInt64 { memory.upperBound }
   public var frame: UInt64 { shim + PageTable.pageSize }
   public var tables: UInt64 { frame + PageTable.pageSize }
@@ -51,9 +54,12 @@ public struct SecureLayout: Equatable, Sendable {
   /// - Parameters:
   ///   - image: first and last-plus-one address that any segment covers; not empty.
   ///   - size: bytes of the applet's memory, from `leastMemory` to `mostMemory`; rounded down to pages of 64 KiB.
+  ///   - deviceTree: bytes of room for the device tree; rounded up to pages.
   ///   - hostPage: the host's page size in bytes.
   ///   - addressLimit: first guest-physical address that the host cannot give.
-  public init(image: Range<UInt64>, size: UInt64, hostPage: UInt64, addressLimit: UInt64) throws(Problem) {
+  public init(
+    image: Range<UInt64>, size: UInt64, deviceTree: UInt64 = PageTable.pageSize, hostPage: UInt64, addressLimit: UInt64
+  ) throws(Problem) {
     let limit = min(addressLimit, PageTable.addressLimit)
     let page = PageTable.pageSize
     guard image.upperBound <= limit else { throw .beyondAddressSpace(limit: limit) }
@@ -65,10 +71,13 @@ public struct SecureLayout: Equatable, Sendable {
     // Sizes beyond the address space fit it no better, and could overflow below.
     guard size <= limit else { throw .beyondAddressSpace(limit: limit) }
     let stack = Self.stackSize(of: size)
-    guard last - start + page + stack <= size else {
+    let tree = (min(deviceTree, limit) + page - 1) / page * page
+    // Image, device tree and guard page.
+    let fixed = last - start + tree + page
+    guard fixed + stack <= size else {
       // The stack grows with the memory, up to a limit.
-      var least = (last - start + page + 65535) / 65536 * 65536
-      while last - start + page + Self.stackSize(of: least) > least { least += 65536 }
+      var least = (fixed + 65535) / 65536 * 65536
+      while fixed + Self.stackSize(of: least) > least { least += 65536 }
       throw .needsMemory(least)
     }
     let end = start + size
@@ -77,6 +86,7 @@ public struct SecureLayout: Equatable, Sendable {
     guard monitorEnd + hostPage <= limit else { throw .beyondAddressSpace(limit: limit) }
     memory = start..<end
     self.image = first..<last
+    self.deviceTree = last..<last + tree
     self.stack = end - stack..<end
     self.monitorEnd = monitorEnd
   }

@@ -16,9 +16,10 @@ extension ExecCtx {
     try captureFloatingPoint()
     let copy: GuestMemory
     do { copy = try GuestMemory(layout: memory.layout, kernel: kernel) } catch { throw .failed(.mapMemory, error) }
-    var options = Options()
-    options.transport = transport
-    let clone = try ExecCtx(entry: pc, memory: copy, system: system, architecture: architecture, options: options)
+    // The device tree comes with the memory.
+    let parts = try Parts.secure(
+      entry: pc, memory: copy, system: system, described: described, transport: transport)
+    let clone = ExecCtx(parts, options: Options())
     clone.memory.copyContents(of: memory)
     for piece in memory.added {
       guard let region = memory.regions.first(where: { $0.range.lowerBound == piece.range.lowerBound }) else {
@@ -35,7 +36,6 @@ extension ExecCtx {
       }
     }
     clone.memory.regions = memory.regions
-    clone.arguments = arguments
     clone.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP)
     return clone
   }

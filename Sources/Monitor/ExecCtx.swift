@@ -1,6 +1,7 @@
 import Applet
 import AppletABI
 import CLinux
+import DeviceTree
 import KVM
 import Machine
 import Platform
@@ -16,8 +17,8 @@ public final class ExecCtx: @unchecked Sendable {
   /// The context's memory: regions, and checked access to them.
   public internal(set) var memory: GuestMemory
 
-  /// The guest's page tables, which lie in its memory.
-  var tables: PageTable
+  /// The guest's page tables, which lie in its memory; nil where the guest is left to make its own.
+  var tables: PageTable?
 
   /// The processor that the context runs on.
   public let architecture: Architecture
@@ -26,7 +27,8 @@ public final class ExecCtx: @unchecked Sendable {
   public let transport: Transport
   /// The trap frame: `APPLET_FRAME_WORDS` words in the context's own memory, which live as long as the context.
   let frame: UnsafeMutablePointer<UInt64>
-  private let doorbell: UInt64
+  /// What its device tree says.
+  var described: MachineDescription
   let control = RunControl()
   var limits = Limits()
   /// Calls that it has made.
@@ -43,12 +45,12 @@ public final class ExecCtx: @unchecked Sendable {
   /// What `read` gives it: a descriptor that stays open as long as the context lives.
   public let input: Int32
   /// Its name and arguments, each ended by a zero byte.
-  public internal(set) var arguments: [UInt8]
+  public let arguments: [UInt8]
   /// Asked when a limit is passed: gives the nanoseconds by which it is extended, or nil to end the run. nil for no
   /// extension ever.
   public var limitHandler: ((ExecCtx, Limit) -> Int64?)?
   /// The names in the applet's file; nil for a context that was made of no image.
-  private var symbols: Symbols?
+  var symbols: Symbols?
 
   /// The copies that run in lockstep with it; nil for none.
   var lockstep: Lockstep?
@@ -90,87 +92,31 @@ public final class ExecCtx: @unchecked Sendable {
     public init() {}
   }
 
-  /// Makes a secure context: user mode behind Swiftlet's shim.
-  /// - Parameters:
-  ///   - entry: address of the first instruction.
-  ///   - memory: laid out and loaded; the context takes it over.
-  ///   - system: the host's KVM.
-  ///   - architecture: the host's.
-  /// - Throws: `KVMError` where the kernel cannot make it. Nothing is left behind then.
-  public init(
-    entry: UInt64, memory: consuming GuestMemory, system: borrowing System, architecture: Architecture,
-    options: Options = Options()
-  ) throws(KVMError) {
-    let layout = memory.layout
-    let machine = try system.makeVirtualMachine()
+  /// What a context consists of, once everything that can fail has been done.
+  struct Parts: ~Copyable {
+    let vcpu: VCPU
+    let machine: VirtualMachine
+    let memory: GuestMemory
+    let tables: PageTable?
+    let frame: UnsafeMutablePointer<UInt64>
     let transport: Transport
-    switch (architecture, options.transport) {
-    case (.riscv64, _): transport = .sbi
-    case (.arm64, .mmio?): transport = .mmio
-    case (.arm64, let wanted):
-      if try machine.forwardHypercalls(0...UInt32(APPLET_CALL_LAST)) {
-        transport = .hvc
-      } else if wanted == .hvc {
-        throw .failed(.setDeviceAttribute, .noSuchDevice)
-      } else {
-        transport = .mmio
-      }
-    }
-    try machine.setMemory(slot: 0, address: layout.slot.lowerBound, memory: memory.mapping.bytes)
-    let tables = memory.writeMonitorPages(architecture: architecture, transport: transport)
-    let vcpu = try machine.makeVCPU(number: 0, architecture: architecture)
-    for setting in architecture.secureStart(layout) { try vcpu.setRegister(setting.id, setting.value) }
-    do { _ = try checked(linux_kick_install()) } catch { throw .failed(.installKick, error) }
-
-    // The frame's page is inside the mapping, which the context owns until its own end.
-    frame = memory.bytes(at: layout.frame, count: Int(APPLET_FRAME_WORDS) * 8).baseAddress!
-      .bindMemory(to: UInt64.self, capacity: Int(APPLET_FRAME_WORDS))
-    frame[architecture.stackRegister] = layout.stack.upperBound
-    frame[Int(APPLET_FRAME_PC)] = entry
-    frame[Int(APPLET_FRAME_STATUS)] = architecture.initialStatus
-    frame[Int(APPLET_FRAME_DOORBELL)] = layout.doorbell
-    doorbell = layout.doorbell
-    self.vcpu = vcpu
-    self.machine = machine
-    self.memory = memory
-    self.tables = tables
-    self.architecture = architecture
-    self.transport = transport
-    kernel = system.kernel
-    console = Console(descriptor: options.output)
-    input = options.input
-    var arguments: [UInt8] = []
-    for argument in options.arguments {
-      arguments.append(contentsOf: argument.utf8)
-      arguments.append(0)
-    }
-    self.arguments = arguments
+    let described: MachineDescription
+    let kernel: any Kernel
   }
 
-  /// Loads an image into memory of its own and makes a secure context of it.
-  /// - Parameters:
-  ///   - image: used up: what the applet sees is a copy.
-  ///   - memorySize: bytes of memory for image, heap and stack; `SecureLayout.leastMemory` to `mostMemory`.
-  /// - Throws: `LoadError`.
-  public convenience init(
-    image: consuming AppletImage, memorySize: UInt64 = SecureLayout.defaultMemory, system: borrowing System,
-    architecture: Architecture, options: Options = Options()
-  ) throws(LoadError) {
-    let layout: SecureLayout
-    do {
-      layout = try SecureLayout(
-        image: image.range, size: memorySize, hostPage: UInt64(linux_page_size()),
-        addressLimit: 1 << UInt64(system.addressBits(of: architecture)))
-    } catch { throw .image(.layout(error, memory: memorySize)) }
-    var memory: GuestMemory
-    do { memory = try GuestMemory(layout: layout, kernel: system.kernel) } catch {
-      throw .kvm(.failed(.mapMemory, error))
-    }
-    memory.load(image)
-    do {
-      try self.init(entry: image.entry, memory: memory, system: system, architecture: architecture, options: options)
-    } catch { throw .kvm(error) }
-    symbols = image.intoSymbols()
+  init(_ parts: consuming Parts, options: Options) {
+    architecture = parts.described.architecture
+    arguments = parts.described.chosen.arguments
+    described = parts.described
+    transport = parts.transport
+    frame = parts.frame
+    tables = parts.tables
+    kernel = parts.kernel
+    console = Console(descriptor: options.output)
+    input = options.input
+    vcpu = parts.vcpu
+    machine = parts.machine
+    memory = parts.memory
   }
 
   /// Ends the applet: `run()` returns behind the present call.
@@ -196,11 +142,7 @@ public final class ExecCtx: @unchecked Sendable {
   }
 
   /// Whether an exit that is no hypercall is the guest's doorbell.
-  func isDoorbell(_ address: UInt64, isWrite: Bool) -> Bool { isWrite && address == doorbell && transport == .mmio }
-}
-
-/// Why no context could be made of an image.
-public enum LoadError: Error, Equatable {
-  case image(ImageError)
-  case kvm(KVMError)
+  func isDoorbell(_ address: UInt64, isWrite: Bool) -> Bool {
+    isWrite && transport == .mmio && address == memory.layout.doorbell
+  }
 }

@@ -1,4 +1,5 @@
 import Applet
+import DeviceTree
 import KVM
 import Machine
 import Monitor
@@ -113,6 +114,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
     case .kvm(.failed(.setDeviceAttribute, _)) where request.options.transport == .hvc:
       throw .failed(
         .host, "--transport hvc: this kernel has no SMCCC filter (Linux 6.4 and later have): use --transport mmio")
+    case .deviceTree(let error): throw .failed(.image, "\(request.path): \(error.description)")
     case .kvm(let error): throw .failed(.host, error.description)
     }
   }

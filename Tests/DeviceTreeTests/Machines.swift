@@ -31,15 +31,11 @@ enum Machines {
   }
 
   static func applet(_ architecture: Architecture) -> MachineDescription {
-    var machine = MachineDescription(
-      architecture: architecture, kind: .applet, memory: [0x8000_0000..<0x8102_0000],
-      processors: MachineDescription.Processors())
-    machine.reserved = [
-      .init(name: "device-tree", range: 0x8000_4000..<0x8000_5000, isUnmapped: false),
-      .init(name: "monitor", range: 0x8100_0000..<0x8102_0000, isUnmapped: true),
-    ]
-    machine.chosen.arguments = Array("hello\0one\0\0".utf8)
-    machine.hypervisor = MachineDescription.Hypervisor(method: architecture == .arm64 ? .svc : .ecall)
+    // The applet's image is two pages; the numbers are fit for every layout.
+    let layout = try! SecureLayout(
+      image: 0x8000_0000..<0x8000_1800, size: 16 << 20, hostPage: 4096, addressLimit: 1 << 38)
+    let machine = MachineDescription(
+      applet: layout, architecture: architecture, arguments: Array("hello\0one\0\0".utf8))
     return machine
   }
 

@@ -2,7 +2,7 @@
 #include "applet.h"
 
 int main(void) {
-  static const char *const uses[] = {"image", "heap", "stack", "added"};
+  static const char *const uses[] = {"image", "heap", "stack", "added", "device tree"};
   struct applet_region region;
   uint64_t index = 0;
   int64_t result;

@@ -8,6 +8,9 @@
  * are not looked at. Numbers 0 to 5 have GoTEE's values and meaning. Failed calls from 0x100 on answer the negative of
  * an errno value; calls 0 to 5 have no way to fail but to end the applet.
  *
+ * Entry. The stack pointer is at the end of the stack. x0 (a1; a0 is 0, the hart's number) holds the address of a
+ * flattened device tree, in pages that the applet can read: it says what memory there is, and what the arguments are.
+ *
  * An applet that panics exits with status 134; other statuses from 120 on are swiftlet's own.
  *
  * Addresses handed over must lie wholly in the applet's own memory: readable where the monitor reads, writable where
@@ -17,7 +20,7 @@
 
 /* Version of this interface: the major part changes when an applet built earlier would misbehave. */
 #define APPLET_ABI_MAJOR 1
-#define APPLET_ABI_MINOR 1
+#define APPLET_ABI_MINOR 2
 
 /* GoTEE's calls. */
 #define APPLET_CALL_EXIT 0         /* (status): ends the applet; the low 8 bits of status become swiftlet's own */
@@ -80,6 +83,7 @@ enum applet_region_use {
   APPLET_USE_HEAP = 1,   /* free memory between image and stack */
   APPLET_USE_STACK = 2,
   APPLET_USE_ADDED = 3,  /* a region that the monitor's user added */
+  APPLET_USE_DEVICE_TREE = 4, /* the flattened device tree */
 };
 #endif
 #endif
