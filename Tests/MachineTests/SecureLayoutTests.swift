@@ -16,7 +16,8 @@ struct SecureLayoutTests {
       // In this order, without a gap but the guard page.
       #expect(layout.memory.lowerBound <= layout.image.lowerBound)
       #expect(layout.image.lowerBound <= image.lowerBound && image.upperBound <= layout.image.upperBound)
-      #expect(layout.image.upperBound == layout.heap.lowerBound)
+      #expect(layout.image.upperBound == layout.deviceTree.lowerBound)
+      #expect(layout.deviceTree.upperBound == layout.heap.lowerBound)
       #expect(layout.heap.upperBound + 4096 == layout.stack.lowerBound)
       #expect(layout.stack.upperBound == layout.memory.upperBound)
       #expect(layout.shim == layout.memory.upperBound)
