@@ -41,6 +41,7 @@ let package = Package(
       name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
     .testTarget(
       name: "AppletTests", dependencies: ["Applet", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
+    .testTarget(name: "MonitorTests", dependencies: ["Monitor"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
   ]
 )
