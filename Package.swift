@@ -29,8 +29,12 @@ let package = Package(
       name: "Monitor",
       dependencies: ["AppletABI", "CLinux", "CJansson", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
       swiftSettings: strict),
+    .target(
+      name: "Supervisor", dependencies: ["CLinux", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      swiftSettings: strict),
     .executableTarget(
-      name: "swiftlet", dependencies: ["CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],
+      name: "swiftlet",
+      dependencies: ["CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Supervisor"],
       swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
@@ -42,6 +46,8 @@ let package = Package(
     .testTarget(
       name: "AppletTests", dependencies: ["Applet", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
     .testTarget(name: "MonitorTests", dependencies: ["Monitor"], swiftSettings: strict),
+    .testTarget(
+      name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
   ]
 )

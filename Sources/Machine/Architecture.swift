@@ -23,6 +23,9 @@ public enum Architecture: Sendable {
   /// `e_machine` of the architecture's ELF files: EM_AARCH64, EM_RISCV.
   public var elfMachine: UInt16 { self == .arm64 ? 183 : 243 }
 
+  /// AUDIT_ARCH_… of the architecture's system calls (linux/audit.h): what a seccomp filter looks at first.
+  public var auditNumber: UInt32 { self == .arm64 ? 0xc000_00b7 : 0xc000_00f3 }
+
   /// Number of the general register that carries the call number and the result, x0 or a0; the arguments follow it.
   @inline(__always)
   public var callRegister: Int { self == .arm64 ? 0 : 10 }

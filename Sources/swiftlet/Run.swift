@@ -4,6 +4,7 @@ import KVM
 import Machine
 import Monitor
 import Platform
+import Supervisor
 
 let runOptions = [
   Option("memory", short: "m", argument: "SIZE", help: "memory for image, heap and stack (default 16M)"),
@@ -16,6 +17,7 @@ let runOptions = [
   Option("inject-faults", argument: "PERCENT", help: "flip a bit in a copy after that many of a hundred calls"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
+  Option("no-sandbox", help: "keep the rights that running the applet does not need (docs/sandbox.md)"),
   Option("verbose", short: "v", help: "say on standard error what is done"),
 ]
 
@@ -29,6 +31,7 @@ struct RunRequest {
   var shadows = 0
   var isParallel = false
   var faultPercent = 0
+  var isSandboxed = true
   var isVerbose = false
   var options = ExecCtx.Options()
 
@@ -59,6 +62,7 @@ struct RunRequest {
           throw .usage(.run, "--inject-faults '\(value)' is no percentage: give 0 to 100")
         }
         faultPercent = Int(percent)
+      case "no-sandbox": isSandboxed = false
       case "transport":
         switch value {
         case "hvc": options.transport = .hvc
@@ -95,6 +99,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
     throw .usage(.run, "--transport is for arm64: on riscv64 calls always travel by SBI")
   }
   let start = Clock.monotonic
+  if request.isSandboxed { try sandbox { () throws(Sandbox.Failure) in try Sandbox.closeInherited() } }
   let kernel = LinuxKernel()
   let image: AppletImage
   do { image = try AppletImage(path: request.path, architecture: architecture, kernel: kernel) } catch {
@@ -124,6 +129,11 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   context.cpuBudget = request.cpuBudget
   context.callBudget = request.callBudget
   if request.shadows > 0 { try addShadows(context, request, system) }
+  if request.isSandboxed {
+    try sandbox { () throws(Sandbox.Failure) in try Sandbox.enter(architecture, several: request.shadows > 0) }
+  } else {
+    complain("swiftlet: --no-sandbox: this process keeps all its rights while the applet runs")
+  }
   let outcome: Outcome
   do { outcome = try context.run() } catch { throw failure(error, of: context, request) }
   switch outcome {
@@ -133,6 +143,10 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
     return Int32(status)
   case .stopped: throw .failed(.stopped, "\(request.path): stopped")
   }
+}
+
+private func sandbox(_ step: () throws(Sandbox.Failure) -> Void) throws(Failure) {
+  do { try step() } catch { throw .failed(.host, error.description) }
 }
 
 /// Makes the copies for `--lockstep`, `--shadows` and `--inject-faults`.

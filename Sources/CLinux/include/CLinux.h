@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "linux_sandbox.h"
+
 static inline long linux_result(long result) { return result < 0 ? -(long)errno : result; }
 
 // Files and memory.

@@ -1,0 +1,125 @@
+import CLinux
+import Foundation
+import Machine
+import Testing
+
+/// A system call as a seccomp filter sees it: struct seccomp_data.
+private struct Call {
+  let architecture: UInt32
+  let number: UInt32
+  var arguments: [UInt64] = [0, 0, 0, 0, 0, 0]
+
+  func word(at offset: UInt32) -> UInt32 {
+    switch offset {
+    case 0: number
+    case 4: architecture
+    case 16..<64: UInt32(truncatingIfNeeded: arguments[Int(offset - 16) / 8] >> (offset % 8 == 4 ? 32 : 0))
+    default: 0
+    }
+  }
+}
+
+/// What a filter answers: classic BPF, as much of it as filters have (linux/bpf_common.h).
+private func answer(_ program: sock_fprog, to call: Call) -> UInt32? {
+  var accumulator: UInt32 = 0
+  var at = 0
+  while at < Int(program.len) {
+    let instruction = program.filter[at]
+    at += 1
+    switch instruction.code {
+    case 0x20: accumulator = call.word(at: instruction.k)
+    case 0x54: accumulator &= instruction.k
+    case 0x05: at += Int(instruction.k)
+    case 0x15: at += Int(accumulator == instruction.k ? instruction.jt : instruction.jf)
+    case 0x25: at += Int(accumulator > instruction.k ? instruction.jt : instruction.jf)
+    case 0x35: at += Int(accumulator >= instruction.k ? instruction.jt : instruction.jf)
+    case 0x06: return instruction.k
+    default: return nil
+    }
+  }
+  return nil
+}
+
+private let allow: UInt32 = 0x7fff_0000
+private let kill: UInt32 = 0x8000_0000
+private func refuse(_ errno: Int32) -> UInt32 { 0x0005_0000 | UInt32(errno) }
+
+// Both architectures have the generic numbers (asm-generic/unistd.h).
+private let ioctl: UInt32 = 29
+private let openat: UInt32 = 56
+private let write: UInt32 = 64
+private let clone: UInt32 = 220
+private let execve: UInt32 = 221
+private let mmap: UInt32 = 222
+private let clone3: UInt32 = 435
+
+@Suite("The sandbox's system call filters")
+struct FilterTests {
+  private func check(
+    _ architecture: Architecture, several: Bool, _ number: UInt32, _ arguments: [UInt64] = [], expect: UInt32,
+    _ location: SourceLocation = #_sourceLocation
+  ) {
+    var call = Call(architecture: architecture.auditNumber, number: number)
+    for (index, argument) in arguments.enumerated() { call.arguments[index] = argument }
+    let got = answer(linux_filter(architecture.auditNumber, several ? 1 : 0), to: call)
+    #expect(got == expect, "call \(number) \(arguments) on \(architecture.name)", sourceLocation: location)
+  }
+
+  @Test(
+    "let the run path's calls pass and end the process at others", arguments: [Architecture.arm64, .riscv64],
+    [false, true])
+  func runPath(architecture: Architecture, several: Bool) {
+    check(architecture, several: several, ioctl, [5, 0xae80], expect: allow)
+    check(architecture, several: several, write, [1], expect: allow)
+    check(architecture, several: several, mmap, [0, 4096, 3], expect: allow)
+    // KVM_CREATE_VM, TIOCSTI, a request with bits that the kernel does not look at, executable memory, another program.
+    check(architecture, several: several, ioctl, [5, 0xae01], expect: kill)
+    check(architecture, several: several, ioctl, [0, 0x5412], expect: kill)
+    check(architecture, several: several, ioctl, [5, 0x1_0000_ae80], expect: kill)
+    check(architecture, several: several, mmap, [0, 4096, 5], expect: kill)
+    check(architecture, several: several, execve, expect: kill)
+    check(architecture, several: several, 5000, expect: kill)
+  }
+
+  @Test("allow threads, and never processes, only where several copies run", arguments: [Architecture.arm64, .riscv64])
+  func threads(architecture: Architecture) {
+    let thread: UInt64 = 0x7d_0f00
+    check(architecture, several: false, clone, [thread], expect: kill)
+    check(architecture, several: true, clone, [thread], expect: allow)
+    check(architecture, several: true, clone, [UInt64(SIGCHLD)], expect: kill)
+    check(architecture, several: true, clone3, expect: refuse(ENOSYS))
+    check(architecture, several: false, openat, expect: kill)
+    check(architecture, several: true, openat, expect: refuse(EACCES))
+  }
+
+  @Test("end the process at another architecture's calls", arguments: [Architecture.arm64, .riscv64])
+  func foreign(architecture: Architecture) {
+    let other: Architecture = architecture == .arm64 ? .riscv64 : .arm64
+    for several in [0, 1] {
+      let filter = linux_filter(architecture.auditNumber, Int32(several))
+      #expect(answer(filter, to: Call(architecture: other.auditNumber, number: write)) == kill)
+    }
+    #expect(linux_filter(0xc000_003e, 0).len == 0)
+  }
+
+  @Test(
+    "begin with an argument, which spares the kernel trying every call there is",
+    arguments: [Architecture.arm64, .riscv64])
+  func startsWithArgument(architecture: Architecture) {
+    let filter = linux_filter(architecture.auditNumber, 0)
+    #expect(filter.filter[0].code == 0x20)
+    #expect(filter.filter[0].k >= 16)
+  }
+
+  @Test("are what tools/seccomp/calls makes, and so is their documentation")
+  func generated() throws {
+    let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let process = Process()
+    process.executableURL = repository.appending(path: "tools/seccomp-filters")
+    process.arguments = ["--check"]
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "run tools/seccomp-filters")
+  }
+}

@@ -1,0 +1,140 @@
+// Makes seccomp filters of the list in tools/seccomp/calls, with libseccomp: see tools/seccomp-filters.
+//   filters c < calls     the C source of the filters of both architectures
+//   filters table < calls the documentation's table
+#include <ctype.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_LINES = 200, MOST_INSTRUCTIONS = 1024 };
+
+struct line {
+  char *call, *where, *condition, *reason;
+};
+
+static struct line lines[MOST_LINES];
+static int count;
+
+static void fail(const char *what, const char *which) {
+  fprintf(stderr, "filters: %s: %s\n", what, which);
+  exit(1);
+}
+
+static char *trimmed(char *text) {
+  if (!text) fail("a column is missing", lines[count].call ? lines[count].call : "");
+  while (isspace((unsigned char)*text)) text++;
+  char *end = text + strlen(text);
+  while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
+  return text;
+}
+
+static void read_lines(void) {
+  static char text[MOST_LINES][400];
+  while (count < MOST_LINES && fgets(text[count], sizeof text[0], stdin)) {
+    char *line = text[count];
+    if (line[0] == '#' || line[0] == '\n') continue;
+    lines[count].call = trimmed(strtok(line, "|"));
+    lines[count].where = trimmed(strtok(NULL, "|"));
+    lines[count].condition = trimmed(strtok(NULL, "|"));
+    lines[count].reason = trimmed(strtok(NULL, "|"));
+    count++;
+  }
+}
+
+static int error_number(const char *name) {
+  if (strcmp(name, "EACCES") == 0) return EACCES;
+  if (strcmp(name, "ENOSYS") == 0) return ENOSYS;
+  if (strcmp(name, "EPERM") == 0) return EPERM;
+  fail("unknown error", name);
+  return 0;
+}
+
+static void add(scmp_filter_ctx filter, const struct line *line, int priority) {
+  int number = seccomp_syscall_resolve_name(line->call);
+  if (number == __NR_SCMP_ERROR) fail("no such system call", line->call);
+  if (priority < 0 || seccomp_syscall_priority(filter, number, priority) < 0) fail("no such priority", line->call);
+  unsigned argument;
+  unsigned long long mask, value;
+  char name[32];
+  int result;
+  if (strcmp(line->condition, "-") == 0) {
+    result = seccomp_rule_add_exact(filter, SCMP_ACT_ALLOW, number, 0);
+  } else if (sscanf(line->condition, "refuse %31s", name) == 1) {
+    result = seccomp_rule_add_exact(filter, SCMP_ACT_ERRNO(error_number(name)), number, 0);
+  } else if (sscanf(line->condition, "%u & %llx == %llx", &argument, &mask, &value) == 3) {
+    result = seccomp_rule_add_exact(filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, mask, value));
+  } else if (sscanf(line->condition, "%u == %llx", &argument, &value) == 2) {
+    result = seccomp_rule_add_exact(filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP64(argument, SCMP_CMP_EQ, value));
+  } else {
+    fail("a condition that cannot be read", line->condition);
+    return;
+  }
+  if (result < 0) fail("libseccomp refuses", line->call);
+}
+
+static void print_filter(const char *name, uint32_t architecture, int several) {
+  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+  if (!filter) fail("libseccomp", "no filter");
+  // The host's own architecture goes out, the target's comes in: no code of the target is run.
+  if (seccomp_arch_native() != architecture &&
+      (seccomp_arch_add(filter, architecture) < 0 || seccomp_arch_remove(filter, seccomp_arch_native()) < 0))
+    fail("libseccomp does not know", name);
+  seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+  // One comparison after the other, by priority.
+  seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 1);
+  for (int index = 0; index < count; index++)
+    if (several || strcmp(lines[index].where, "several") != 0) add(filter, &lines[index], 255 - index);
+
+  FILE *file = tmpfile();
+  if (!file || seccomp_export_bpf(filter, fileno(file)) < 0) fail("export", name);
+  seccomp_release(filter);
+  struct sock_filter program[MOST_INSTRUCTIONS];
+  lseek(fileno(file), 0, SEEK_SET);
+  ssize_t size = read(fileno(file), program, sizeof program);
+  fclose(file);
+  if (size <= 0 || size == sizeof program) fail("export", name);
+  size_t length = size / sizeof program[0];
+  printf("\nstatic const struct sock_filter %s[] = {\n", name);
+  // Where a filter begins by loading an argument, the kernel gives up at once what it otherwise does at installation: it
+  // tries every system call there is, to remember those that are allowed whatever their arguments are
+  // (seccomp_is_const_allow in kernel/seccomp.c). That takes 20,000 instructions for each comparison.
+  printf("  {0x20, 0, 0, 0x%zx},\n", offsetof(struct seccomp_data, args));
+  for (size_t index = 0; index < length; index++)
+    printf("  {0x%02x, %u, %u, 0x%x},\n", program[index].code, program[index].jt, program[index].jf, program[index].k);
+  printf("};\n");
+}
+
+int main(int words, char **word) {
+  read_lines();
+  if (words == 2 && strcmp(word[1], "table") == 0) {
+    printf("| call | where | condition | what for |\n| --- | --- | --- | --- |\n");
+    for (int index = 0; index < count; index++)
+      printf("| `%s` | %s | %s | %s |\n", lines[index].call,
+             lines[index].where,
+             strcmp(lines[index].condition, "-") == 0 ? "" : lines[index].condition, lines[index].reason);
+    return 0;
+  }
+  if (words != 2 || strcmp(word[1], "c") != 0) fail("usage", "filters c|table < calls");
+  const struct scmp_version *version = seccomp_version();
+  printf("// Made by tools/seccomp-filters from tools/seccomp/calls, with libseccomp %u.%u.%u: not to be edited.\n",
+         version->major, version->minor, version->micro);
+  printf("#include \"linux_sandbox.h\"\n");
+  print_filter("arm64_one", SCMP_ARCH_AARCH64, 0);
+  print_filter("arm64_several", SCMP_ARCH_AARCH64, 1);
+  print_filter("riscv64_one", SCMP_ARCH_RISCV64, 0);
+  print_filter("riscv64_several", SCMP_ARCH_RISCV64, 1);
+  printf("\n#define PROGRAM(name) ((struct sock_fprog){sizeof name / sizeof name[0], (struct sock_filter *)name})\n\n"
+         "struct sock_fprog linux_filter(uint32_t architecture, int several) {\n"
+         "  switch (architecture) {\n"
+         "  case 0x%xu: return several ? PROGRAM(arm64_several) : PROGRAM(arm64_one);\n"
+         "  case 0x%xu: return several ? PROGRAM(riscv64_several) : PROGRAM(riscv64_one);\n"
+         "  default: return (struct sock_fprog){0, 0};\n  }\n}\n",
+         SCMP_ARCH_AARCH64, SCMP_ARCH_RISCV64);
+  return 0;
+}
