@@ -17,6 +17,7 @@ let package = Package(
     .target(name: "CLinux"),
     .systemLibrary(name: "CLibFDT", providers: [.apt(["libfdt-dev"])]),
     .systemLibrary(name: "CJansson", providers: [.apt(["libjansson-dev"])]),
+    .target(name: "JSON", dependencies: ["CJansson", "CLinux"], swiftSettings: strict),
     .target(name: "AppletABI"),
     .target(name: "Platform", dependencies: ["CLinux"], swiftSettings: strict),
     .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
@@ -27,14 +28,14 @@ let package = Package(
       name: "Devices", dependencies: ["CLinux", "Platform", "Machine", "Applet"], swiftSettings: strict),
     .target(
       name: "Monitor",
-      dependencies: ["AppletABI", "CLinux", "CJansson", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
+      dependencies: ["AppletABI", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
       swiftSettings: strict),
     .target(
-      name: "Supervisor", dependencies: ["CLinux", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      name: "Supervisor", dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor"],
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet",
-      dependencies: ["CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Supervisor"],
+      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Supervisor"],
       swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
@@ -45,7 +46,7 @@ let package = Package(
       name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
     .testTarget(
       name: "AppletTests", dependencies: ["Applet", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
-    .testTarget(name: "MonitorTests", dependencies: ["Monitor"], swiftSettings: strict),
+    .testTarget(name: "MonitorTests", dependencies: ["JSON", "Monitor"], swiftSettings: strict),
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),

@@ -88,7 +88,7 @@ struct FilterTests {
     check(architecture, several: true, clone, [thread], expect: allow)
     check(architecture, several: true, clone, [UInt64(SIGCHLD)], expect: kill)
     check(architecture, several: true, clone3, expect: refuse(ENOSYS))
-    check(architecture, several: false, openat, expect: kill)
+    check(architecture, several: false, openat, expect: refuse(EACCES))
     check(architecture, several: true, openat, expect: refuse(EACCES))
   }
 

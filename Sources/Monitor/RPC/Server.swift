@@ -1,3 +1,5 @@
+import JSON
+
 /// Why a method failed; its caller reads it in the response's `error`.
 public struct RPCError: Error, Equatable, Sendable {
   public let message: String

@@ -1,4 +1,5 @@
 import CJansson
+import CLinux
 
 /// A JSON value (RFC 8259) as RPC arguments and results have it.
 public enum JSONValue: Equatable, Sendable {
@@ -34,13 +35,24 @@ extension JSONValue {
   ///
   /// The caller has bounded how deep values nest: reading goes as deep as they do.
   /// - Returns: nil for what is not JSON.
-  init?(parsing bytes: UnsafeRawBufferPointer) {
+  package init?(parsing bytes: UnsafeRawBufferPointer) {
+    _ = Self.isSeeded
     let text = bytes.bindMemory(to: CChar.self)
     let flags = JSON_DECODE_ANY | JSON_ALLOW_NUL
     guard let root = json_loadb(text.baseAddress, text.count, Int(flags), nil) else { return nil }
     defer { swiftlet_json_release(root) }
     self.init(root)
   }
+
+  /// jansson's hash tables are given a seed that nobody can guess: by itself it opens /dev/urandom, which a sandbox refuses,
+  /// and then takes the time.
+  private static let isSeeded: Bool = {
+    var number = 0
+    withUnsafeMutableBytes(of: &number) { _ = linux_getrandom($0.baseAddress, $0.count) }
+    // Zero would make jansson choose for itself.
+    json_object_seed(max(number & 0x7fff_ffff, 1))
+    return true
+  }()
 
   private init(_ value: UnsafeMutablePointer<json_t>) {
     switch json_type(rawValue: json_type.RawValue(swiftlet_json_type(value))) {
@@ -71,7 +83,8 @@ extension JSONValue {
 
   /// The value as text, as Go's encoding/json writes it: compact, with the characters that HTML knows escaped.
   /// - Returns: nil where there is no memory for it.
-  var encoded: [UInt8]? {
+  package var encoded: [UInt8]? {
+    _ = Self.isSeeded
     guard let value = makeJansson() else { return nil }
     defer { swiftlet_json_release(value) }
     // Seventeen digits tell every number from every other; most need fewer.
