@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 struct GuestMemoryTests {
-  // Text 0x80000000-0x80001000, constants -0x80002000, variables -0x80004000, heap -0x800bf000, guard page,
+  // Text 0x80000000-0x80001000, constants -0x80002000, variables -0x80004000, device tree -0x80005000, heap -0x800bf000, guard page,
   // stack 0x800c0000-0x80100000, then the monitor's pages.
   private func memory(_ kernel: any Kernel = LinuxKernel()) throws -> GuestMemory {
     let image = try image(ELFBuilder.applet(.arm64, code: [1, 2, 3, 4]).bytes())
@@ -34,7 +34,8 @@ struct GuestMemoryTests {
     #expect(
       memory.regions.map { "\($0.range.lowerBound) \($0.range.upperBound) \($0.access.rawValue) \($0.use)" } == [
         "\(0x8000_0000) \(0x8000_1000) 5 image", "\(0x8000_1000) \(0x8000_2000) 1 image",
-        "\(0x8000_2000) \(0x8000_4000) 3 image", "\(0x8000_4000) \(0x800b_f000) 3 heap",
+        "\(0x8000_2000) \(0x8000_4000) 3 image", "\(0x8000_4000) \(0x8000_5000) 1 deviceTree",
+        "\(0x8000_5000) \(0x800b_f000) 3 heap",
         "\(0x800c_0000) \(0x8010_0000) 3 stack",
       ])
   }
@@ -45,8 +46,8 @@ struct GuestMemoryTests {
       (0x8000_0000, 1, .read), (0x8000_0000, 4096, .read), (0x8000_0fff, 1, .execute), (0x8000_1000, 4096, .read),
       (0x8000_2000, 0x2000, .write), (0x800b_efff, 1, .write), (0x800c_0000, 0x4_0000, .write),
       (0x800f_ffff, 1, .read), (0x800f_ffff, 1, .write), (0x800f_fff0, 16, .write),
-      // Across regions that touch: text to heap for reading, variables to heap for writing.
-      (0x8000_0000, 0xb_f000, .read), (0x8000_2000, 0xb_d000, .write), (0x8000_0ffc, 8, .read),
+      // Across regions that touch: text to heap for reading.
+      (0x8000_0000, 0xb_f000, .read), (0x8000_5000, 0xb_a000, .write), (0x8000_0ffc, 8, .read),
     ] as [(UInt64, UInt64, Access)] {
       #expect(try refusal(memory, start, count, access) == nil, "\(start) \(count)")
     }
@@ -63,7 +64,8 @@ struct GuestMemoryTests {
       (.max - 7, 7, .read, .outside), (0x8000_0000, 0x10_0000, .read, .outside),
       (0x8000_0000, 1 << 62, .read, .outside),
       // Inside, but not so.
-      (0x8000_0000, 8, .write, .access), (0x8000_1000, 8, .write, .access), (0x8000_1ff8, 16, .write, .access),
+      (0x8000_0000, 8, .write, .access), (0x8000_2000, 0x2001, .write, .access), (0x8000_1000, 8, .write, .access),
+      (0x8000_1ff8, 16, .write, .access),
       (0x8000_1000, 8, .execute, .access), (0x800f_0000, 8, .execute, .access), (0x8000_0ff8, 16, .execute, .access),
       (0x8000_0000, 0x10_0000, .write, .access),
     ] as [(UInt64, UInt64, Access, GuestMemory.Refusal)] {
