@@ -19,7 +19,7 @@ public struct MemoryRegion: Sendable {
   }
 }
 
-/// The memory of a secure context: mapped into this process, and reached only through checked ranges.
+/// The memory of a context: mapped into this process, and reached only through checked ranges.
 public struct GuestMemory: ~Copyable {
   /// Why a range was refused.
   public enum Refusal: Error, Equatable {
@@ -29,11 +29,18 @@ public struct GuestMemory: ~Copyable {
     case access
   }
 
-  public let layout: SecureLayout
+  /// Guest-physical addresses of the main piece of memory: one memory slot.
+  public let slot: Range<UInt64>
+  private let secureLayout: SecureLayout?
+  /// Where things lie in the memory of a secure context; not to be asked of others.
+  public var layout: SecureLayout {
+    guard let secureLayout else { preconditionFailure("a layout with shim and frame is a secure context's") }
+    return secureLayout
+  }
   /// The guest's regions by ascending address; they do not overlap.
   public package(set) var regions: [MemoryRegion]
-  /// What lies behind the layout's slot: the applet's part, then the monitor's.
-  package let mapping: Mapping
+  /// What lies behind the slot: the guest's part, then the monitor's.
+  package let mapping: SharedMemory
   /// Memory that was added elsewhere.
   package var added: [AddedMemory] = []
 
@@ -41,13 +48,26 @@ public struct GuestMemory: ~Copyable {
   /// - Throws: the kernel's error, ENOMEM where there is no room.
   public init(layout: SecureLayout, kernel: any Kernel) throws(Errno) {
     let size = layout.slot.upperBound - layout.slot.lowerBound
-    mapping = try Mapping(anonymous: Int(size), hugePages: size >= Self.hugePagesFrom, kernel: kernel)
-    self.layout = layout
+    mapping = try SharedMemory(count: Int(size), hugePages: size >= Self.hugePagesFrom, kernel: kernel)
+    slot = layout.slot
+    secureLayout = layout
     regions = [
       MemoryRegion(range: layout.deviceTree, access: .read, use: .deviceTree),
       MemoryRegion(range: layout.heap, access: [.read, .write], use: .heap),
       MemoryRegion(range: layout.stack, access: [.read, .write], use: .stack),
     ].filter { !$0.range.isEmpty }
+  }
+
+  /// Memory of a non-secure context, in which no part is a region yet.
+  /// - Parameters:
+  ///   - slot: its guest-physical addresses; multiples of the host's page size.
+  ///   - mapping: as many bytes, or more. Devices may share them.
+  public init(slot: Range<UInt64>, mapping: SharedMemory) {
+    precondition(UInt64(mapping.bytes.count) >= slot.upperBound - slot.lowerBound)
+    self.slot = slot
+    self.mapping = mapping
+    secureLayout = nil
+    regions = []
   }
 
   /// Bytes from which on transparent huge pages pay for the time that zeroing them costs.
@@ -71,9 +91,9 @@ public struct GuestMemory: ~Copyable {
   /// slot, or an added one.
   @inline(__always)
   package func bytes(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer {
-    if layout.slot.contains(address) {
+    if slot.contains(address) {
       return UnsafeMutableRawBufferPointer(
-        rebasing: mapping.bytes[Int(address - layout.slot.lowerBound)...].prefix(count))
+        rebasing: mapping.bytes[Int(address - slot.lowerBound)...].prefix(count))
     }
     return addedBytes(at: address, count: count)
   }
@@ -122,21 +142,38 @@ public struct GuestMemory: ~Copyable {
   @inline(__always)
   private func isSplit(_ range: GuestRange) -> Bool {
     !added.isEmpty
-      && !(layout.slot.contains(range.start) && range.end <= layout.slot.upperBound)
+      && !(slot.contains(range.start) && range.end <= slot.upperBound)
       && !added.contains { $0.range.contains(range.start) && range.end <= $0.range.upperBound }
   }
 }
 
 /// Memory that contexts share, or that one is given beyond what it was loaded with; zeroed when made.
-public final class SharedMemory {
+public final class SharedMemory: @unchecked Sendable {
   private let mapping: Mapping
+  /// Bytes of the mapping before the first of the memory, and bytes of memory.
+  private let offset: Int
+  private let count: Int
 
-  /// - Parameter count: bytes; a multiple of the host's page size, greater than zero.
+  /// - Parameters:
+  ///   - count: bytes; a multiple of the host's page size, greater than zero.
+  ///   - alignment: a power of two that the first byte's address in this process is a multiple of, so that the kernel can map
+  ///     blocks of that size.
+  ///   - hugePages: whether the kernel may back it with transparent huge pages.
   /// - Throws: the kernel's error, ENOMEM where there is no room.
-  public init(count: Int, kernel: any Kernel) throws(Errno) { mapping = try Mapping(anonymous: count, kernel: kernel) }
+  public init(count: Int, alignment: Int = 4096, hugePages: Bool = true, kernel: any Kernel) throws(Errno) {
+    let (size, overflow) = count.addingReportingOverflow(alignment > 4096 ? alignment : 0)
+    guard !overflow else { throw .noMemory }
+    mapping = try Mapping(anonymous: size, hugePages: hugePages, kernel: kernel)
+    offset = -Int(bitPattern: mapping.start) & (alignment - 1)
+    self.count = count
+  }
 
   /// The bytes. Guests may change them at any time. The pointer is good while this object lives.
-  public var bytes: UnsafeMutableRawBufferPointer { mapping.bytes }
+  @inline(__always)
+  public var bytes: UnsafeMutableRawBufferPointer {
+    // The mapping has room for the offset, which is less than the alignment, beside the memory.
+    UnsafeMutableRawBufferPointer(start: mapping.start + offset, count: count)
+  }
 
   /// Makes the contents equal to another memory's of the same size.
   package func copyContents(of other: SharedMemory) { mapping.copyContents(of: other.mapping) }

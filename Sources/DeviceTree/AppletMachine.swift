@@ -10,7 +10,8 @@ extension MachineDescription {
   ///   - arguments: its name and arguments, each ended by a zero byte.
   public init(applet layout: SecureLayout, architecture: Architecture, arguments: [UInt8]) {
     self.init(
-      architecture: architecture, kind: .applet, memory: [layout.image, layout.heap, layout.stack].filter { !$0.isEmpty },
+      architecture: architecture, kind: .applet,
+      memory: [layout.image, layout.heap, layout.stack].filter { !$0.isEmpty },
       processors: Processors())
     chosen.arguments = arguments
     hypervisor = Hypervisor(method: architecture == .arm64 ? .svc : .ecall)

@@ -1,4 +1,4 @@
-import CLinux
+import Applet
 import Platform
 
 /// A guest's memory as its devices reach it: one run of guest-physical addresses. Whoever gives an address gets bytes that
@@ -8,9 +8,8 @@ import Platform
 public final class DeviceMemory: @unchecked Sendable {
   /// Guest-physical addresses of the memory.
   public let range: Range<UInt64>
-  private let mapping: Mapping
-  /// Bytes of the mapping before the first of the memory.
-  private let offset: Int
+  /// What lies behind it; the guest's processors share it.
+  public let shared: SharedMemory
 
   /// Maps zeroed memory; none of it exists before it is touched.
   /// - Parameters:
@@ -19,20 +18,20 @@ public final class DeviceMemory: @unchecked Sendable {
   ///   - alignment: a power of two that the host's address is a multiple of as well as the guest's, so that the kernel can
   ///     map both by blocks of that size.
   /// - Throws: the kernel's error, ENOMEM where there is no room.
-  public init(at address: UInt64, count: Int, alignment: Int = 4096, kernel: any Kernel) throws(Errno) {
-    let (end, overflow) = address.addingReportingOverflow(UInt64(clamping: count))
-    let (size, sizeOverflow) = count.addingReportingOverflow(alignment)
-    guard count > 0, !overflow, !sizeOverflow else { throw .noMemory }
-    mapping = try Mapping(anonymous: size, kernel: kernel)
-    range = address..<end
-    offset = -Int(bitPattern: mapping.start) & (alignment - 1)
+  public convenience init(at address: UInt64, count: Int, alignment: Int = 4096, kernel: any Kernel) throws(Errno) {
+    guard count > 0, !address.addingReportingOverflow(UInt64(clamping: count)).overflow else { throw .noMemory }
+    self.init(at: address, try SharedMemory(count: count, alignment: alignment, kernel: kernel))
+  }
+
+  /// Memory that is mapped already, from a guest-physical address on that leaves room for all of it.
+  public init(at address: UInt64, _ shared: SharedMemory) {
+    self.shared = shared
+    range = address..<address + UInt64(shared.bytes.count)
   }
 
   /// All of the memory.
-  public var bytes: UnsafeMutableRawBufferPointer {
-    // `size` above leaves room for the offset, which is less than the alignment.
-    UnsafeMutableRawBufferPointer(start: mapping.start + offset, count: Int(range.upperBound - range.lowerBound))
-  }
+  @inline(__always)
+  public var bytes: UnsafeMutableRawBufferPointer { shared.bytes }
 
   /// The bytes at a guest-physical address, as long as this object lives.
   /// - Returns: nil unless every byte of them is in the memory.
@@ -40,7 +39,6 @@ public final class DeviceMemory: @unchecked Sendable {
   public func bytes(at address: UInt64, count: UInt64) -> UnsafeMutableRawBufferPointer? {
     let size = range.upperBound - range.lowerBound
     guard address >= range.lowerBound, count <= size, address - range.lowerBound <= size - count else { return nil }
-    return UnsafeMutableRawBufferPointer(
-      start: mapping.start + offset + Int(address - range.lowerBound), count: Int(count))
+    return UnsafeMutableRawBufferPointer(rebasing: bytes[Int(address - range.lowerBound)...].prefix(Int(count)))
   }
 }

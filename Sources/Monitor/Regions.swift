@@ -72,7 +72,7 @@ extension ExecCtx {
     guard address > 0, address < PageTable.addressLimit, count <= PageTable.addressLimit - address else { throw .taken }
     let range = address..<address + count
     // The doorbell's page behind the slot is taken too.
-    let own = memory.layout.slot.lowerBound..<memory.layout.slot.upperBound + page
+    let own = memory.slot.lowerBound..<memory.slot.upperBound + page
     guard !own.overlaps(range), !memory.added.contains(where: { $0.range.overlaps(range) }) else { throw .taken }
     let slot =
       (1...UInt32(memory.added.count + 1)).first { number in !memory.added.contains { $0.slot == number } } ?? 1
