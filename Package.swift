@@ -46,7 +46,12 @@ let package = Package(
       name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
     .testTarget(
       name: "AppletTests", dependencies: ["Applet", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
-    .testTarget(name: "MonitorTests", dependencies: ["JSON", "Monitor"], swiftSettings: strict),
+    .testTarget(
+      name: "KVMTests", dependencies: ["CLinux", "KVM", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
+    .testTarget(
+      name: "MonitorTests",
+      dependencies: ["AppletABI", "CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
