@@ -59,8 +59,9 @@ extension ExecCtx {
   }
 
   /// Runs the context and answers its calls until it exits, is stopped, or fails.
-  /// - Returns: how it ended. A context that was stopped can be run on.
-  /// - Throws: `ExecError`. A context that has passed a limit can be run on.
+  /// - Returns: how it ended. A context that was stopped can be run on: a call that was under way begins anew, except for
+  ///   output, of which the rest is lost.
+  /// - Throws: `ExecError`. A context that has passed a limit can be run on in the same way.
   public func run() throws(ExecError) -> Outcome {
     control.began()
     defer {
@@ -85,12 +86,11 @@ extension ExecCtx {
       // What it has written comes first: it tells how it got there.
       console.flushAtOnce()
       if error == .stopped {
-        captureRegisters()
+        _ = captureRegisters()
         return .stopped
       }
       guard case .limit = error else { throw error }
-      captureRegisters()
-      throw isAsleep ? .fault(.waitForInterrupt, pc: pc &- 4, address: nil) : error
+      throw captureRegisters() && isAsleep ? .fault(.waitForInterrupt, pc: pc &- 4, address: nil) : error
     }
     return .exited(status: exitStatus ?? 0)
   }
@@ -108,11 +108,25 @@ extension ExecCtx {
     try checkLimits()
   }
 
+  /// The same amid a call that takes its time. Should the context be run on, the applet makes the call once more.
+  func checkStopsInCall() throws(ExecError) {
+    do { try checkStops() } catch {
+      repeatCall()
+      throw error
+    }
+  }
+
+  /// Lets the applet make the present call again when the context is run on.
+  func repeatCall() {
+    // SVC and ECALL have four bytes, and PC is behind them.
+    for copy in [self] + shadows { copy.frame[Int(APPLET_FRAME_PC)] &-= 4 }
+  }
+
   /// Waits in the monitor as the guest would wait: a stop or a limit ends it.
   /// - Returns: whether the descriptor can be read.
   func wait(for descriptor: Int32 = -1, until end: Int64? = nil) throws(ExecError) -> Bool {
     while true {
-      try checkStops()
+      try checkStopsInCall()
       let now = Clock.monotonic
       if let end, now >= end { return false }
       let limit = min(end ?? .max, deadline ?? .max)
@@ -125,14 +139,16 @@ extension ExecCtx {
 
   /// Brings the registers of a guest that was interrupted amid its own code into the trap frame, which otherwise holds those
   /// of its last call. The guest itself goes on with what it has.
-  private func captureRegisters() {
+  /// - Returns: whether it was amid its own code.
+  private func captureRegisters() -> Bool {
     guard let pc = try? vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc),
       pc < memory.layout.shim || pc >= memory.layout.frame
-    else { return }
+    else { return false }
     for register in architecture.coreRegisters {
-      guard let value = try? vcpu.register(register.id) else { return }
+      guard let value = try? vcpu.register(register.id) else { return true }
       frame[register.word] = value
     }
+    return true
   }
 
   /// Whether the guest stands behind an instruction that waits for an interrupt. On riscv64 KVM lets user mode wait, and an

@@ -6,7 +6,10 @@ import Platform
 /// Call 0x101: bytes from standard input; waits until there are some, or it has ended.
 func read(_ context: ExecCtx) throws(ExecError) {
   // What was written so far is seen before its reader waits: a prompt.
-  try context.flush()
+  do { try context.flush() } catch {
+    context.repeatCall()
+    throw error
+  }
   try context.withBuffer(at: context.a1, count: context.a2, for: .write) { _ in }
   guard context.a2 > 0 else { return context.ret(UInt64(0)) }
   while true {

@@ -20,8 +20,8 @@ func write(_ context: ExecCtx) throws(ExecError) {
       return .success(())
     } catch { return .failure(error) }
   }
-  try result.get()
   context.ret(count)
+  try result.get()
 }
 
 extension ExecCtx {
