@@ -5,8 +5,8 @@ import TestSupport
 import Testing
 
 struct GuestMemoryTests {
-  // Text 0x80000000-0x80001000, constants -0x80002000, variables -0x80004000, device tree -0x80005000, heap -0x800bf000, guard page,
-  // stack 0x800c0000-0x80100000, then the monitor's pages.
+  // Text 0x80000000, constants 0x80001000, variables 0x80002000, device tree 0x80004000, heap 0x80005000, guard page
+  // 0x800bf000, stack 0x800c0000, the monitor's pages 0x80100000.
   private func memory(_ kernel: any Kernel = LinuxKernel()) throws -> GuestMemory {
     let image = try image(ELFBuilder.applet(.arm64, code: [1, 2, 3, 4]).bytes())
     let layout = try SecureLayout(image: image.range, size: 1 << 20, hostPage: 4096, addressLimit: 1 << 40)
@@ -64,8 +64,8 @@ struct GuestMemoryTests {
       (.max - 7, 7, .read, .outside), (0x8000_0000, 0x10_0000, .read, .outside),
       (0x8000_0000, 1 << 62, .read, .outside),
       // Inside, but not so.
-      (0x8000_0000, 8, .write, .access), (0x8000_2000, 0x2001, .write, .access), (0x8000_1000, 8, .write, .access),
-      (0x8000_1ff8, 16, .write, .access),
+      (0x8000_0000, 8, .write, .access), (0x8000_1000, 8, .write, .access), (0x8000_1ff8, 16, .write, .access),
+      (0x8000_4000, 8, .write, .access), (0x8000_3ff8, 16, .write, .access), (0x8000_4ff8, 16, .write, .access),
       (0x8000_1000, 8, .execute, .access), (0x800f_0000, 8, .execute, .access), (0x8000_0ff8, 16, .execute, .access),
       (0x8000_0000, 0x10_0000, .write, .access),
     ] as [(UInt64, UInt64, Access, GuestMemory.Refusal)] {
