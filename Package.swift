@@ -55,5 +55,7 @@ let package = Package(
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
+    // Runs the cross-compiled program on emulated boards: needs build/ARCH, which make test builds.
+    .testTarget(name: "BoardTests", dependencies: ["Machine", "TestSupport"], swiftSettings: strict),
   ]
 )
