@@ -30,12 +30,17 @@ let package = Package(
       name: "Monitor",
       dependencies: ["AppletABI", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
       swiftSettings: strict),
+    .target(name: "CInterface"),
+    .target(name: "Control", dependencies: ["CInterface", "JSON"], swiftSettings: strict),
     .target(
-      name: "Supervisor", dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      name: "Supervisor",
+      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "Control"],
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet",
-      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Supervisor"],
+      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Control",
+        "Supervisor",
+      ],
       swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
@@ -52,6 +57,7 @@ let package = Package(
       name: "MonitorTests",
       dependencies: ["AppletABI", "CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "TestSupport"],
       swiftSettings: strict),
+    .testTarget(name: "ControlTests", dependencies: ["Control", "JSON"], swiftSettings: strict),
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),

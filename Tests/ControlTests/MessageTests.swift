@@ -1,0 +1,165 @@
+import Foundation
+import JSON
+import Testing
+
+@testable import Control
+
+@Suite("Control messages")
+struct MessageTests {
+  private func feed(_ buffer: inout MessageBuffer, _ text: String) {
+    Array(text.utf8).withUnsafeBytes { buffer.append($0) }
+  }
+
+  @Test("come out whole, however their bytes arrive")
+  func framing() {
+    var buffer = MessageBuffer()
+    feed(&buffer, "{\"method\"")
+    #expect(buffer.next() == .incomplete)
+    feed(&buffer, ":\"a.b\"}\0{}\0x")
+    #expect(buffer.next() == .message(Array("{\"method\":\"a.b\"}".utf8)))
+    #expect(buffer.next() == .message(Array("{}".utf8)))
+    #expect(buffer.next() == .incomplete)
+    feed(&buffer, "\0")
+    #expect(buffer.next() == .message(Array("x".utf8)))
+    #expect(buffer.count == 0)
+  }
+
+  @Test("are refused beyond a mebibyte, ended or not")
+  func limit() {
+    var buffer = MessageBuffer()
+    let mebibyte = [UInt8](repeating: 0x20, count: MessageBuffer.limit)
+    mebibyte.withUnsafeBytes { buffer.append($0) }
+    #expect(buffer.next() == .incomplete)
+    feed(&buffer, "\0")
+    #expect(buffer.next() == .message(mebibyte))
+    mebibyte.withUnsafeBytes { buffer.append($0) }
+    feed(&buffer, " ")
+    #expect(buffer.next() == .tooLong)
+    feed(&buffer, "\0")
+    #expect(buffer.next() == .tooLong)
+  }
+
+  @Test("that are no calls are told from those that are")
+  func calls() {
+    func call(_ text: String) -> Call? { Call(message: Array(text.utf8)) }
+    #expect(
+      call(#"{"method":"a.b.C","parameters":{"x":1},"more":true}"#)
+        == Call("a.b.C", .object([JSONMember("x", .integer(1))]), more: true))
+    #expect(call(#"{"method":"a.b.C"}"#)?.interface == "a.b")
+    #expect(call(#"{"method":"a.b.C","oneway":true,"parameters":null}"#)?.oneway == true)
+    for bad in [
+      "", "[]", "{", #"{"method":1}"#, #"{"method":"a","more":1}"#, #"{"method":"a","parameters":[]}"#,
+      #"{"method":"a","upgrade":true}"#, "\u{feff}{}", "{\"method\":\"\\ud800\"}",
+    ] {
+      #expect(call(bad) == nil, "\(bad)")
+    }
+    #expect(call(String(repeating: "[", count: 100_000)) == nil)
+  }
+
+  @Test("survive being written and read")
+  func round() {
+    let call = Call("a.B", .object([JSONMember("t", .string("ä\u{0}\""))]), more: true)
+    #expect(call.message.last == 0)
+    #expect(Call(message: call.message.dropLast()) == call)
+    let reply = Reply(.object([]), error: "a.E", continues: true)
+    #expect(Reply(message: reply.message.dropLast()) == reply)
+  }
+
+  @Test("carry bytes as RFC 4648 has it")
+  func base64() {
+    for (text, encoded) in [
+      ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="),
+      ("foobar", "Zm9vYmFy"),
+    ] {
+      #expect(Base64.encode(Array(text.utf8)) == encoded)
+      #expect(Base64.decode(encoded) == Array(text.utf8))
+    }
+    for bad in ["Z", "Zg=", "Zg==Zg==", "====", "Zm9\u{e9}", "Z===", "Zm 9"] {
+      #expect(Base64.decode(bad) == nil, "\(bad)")
+    }
+  }
+}
+
+@Suite("Control parameters")
+struct ParameterTests {
+  private func start(_ text: String) throws(ControlError) -> StartRequest {
+    try StartRequest(Array(text.utf8).withUnsafeBytes { JSONValue(parsing: $0) } ?? .null)
+  }
+
+  @Test("of Start are read, and given back")
+  func readStart() throws {
+    let request = try start(
+      #"{"name":"a-1","image":"/x","arguments":["b"],"restart":{"policy":"on_failure","limit":3},"limits":{"deadline":5}}"#
+    )
+    #expect(request.name == "a-1")
+    #expect(request.restart.when == .onFailure)
+    #expect(request.limits.deadline == 5)
+    #expect(try StartRequest(request.json) == request)
+  }
+
+  @Test(
+    "of Start that are wrong are named",
+    arguments: [
+      (#"{}"#, "image"), (#"{"image":"x"}"#, "image"), (#"{"image":"/x","image_descriptor":0}"#, "image"),
+      (#"{"image":"/x","name":""}"#, "name"), (#"{"image":"/x","name":"../a"}"#, "name"),
+      (#"{"image":"/x","name":".a"}"#, "name"), (#"{"image":"/x\u0000y"}"#, "image"),
+      (#"{"image":"/x","arguments":[1]}"#, "arguments"), (#"{"image":"/x","arguments":"a"}"#, "arguments"),
+      (#"{"image":"/x","memory":-1}"#, "memory"), (#"{"image":"/x","memory":1.5}"#, "memory"),
+      (#"{"image":"/x","restart":{"policy":"often"}}"#, "policy"),
+      (#"{"image":"/x","limits":{"deadline":0}}"#, "deadline"),
+      (#"{"image":"/x","services":[{"name":"A.B","address":"unix:/s"}]}"#, "services"),
+      (#"{"image":"/x","services":[{"name":"A","address":"tcp:1"}]}"#, "services"),
+    ])
+  func badStart(text: String, parameter: String) {
+    #expect(throws: ControlError.invalidParameter(parameter)) { try start(text) }
+  }
+
+  @Test("of restarts double the delay up to a minute, and end at their limit")
+  func restarts() throws {
+    var policy = RestartPolicy()
+    #expect(policy.delay(after: 0, isFailure: true) == nil)
+    policy.when = .onFailure
+    policy.limit = 20
+    #expect(policy.delay(after: 0, isFailure: false) == nil)
+    #expect(
+      (0..<8).map { policy.delay(after: $0, isFailure: true) } == [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000])
+    #expect(policy.delay(after: 20, isFailure: true) == nil)
+    policy.when = .always
+    #expect(policy.delay(after: 19, isFailure: false) == 60000)
+  }
+}
+
+@Suite("Control interface")
+struct InterfaceTests {
+  @Test("is described by the file in share/varlink")
+  func description() throws {
+    let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: "share/varlink/org.swiftlet.Control.varlink")
+    #expect(Interface.description == (try String(contentsOf: file, encoding: .utf8)))
+  }
+
+  @Test("documents every error that it has")
+  func errors() {
+    for error: ControlError in [
+      .noSuchApplet("a"), .nameTaken("a"), .wrongState("a", state: "lost"), .badImage("i", reason: "r"),
+      .hostFailure("r"), .notAllowed("a", reason: "r"), .badAddress("a", address: "0x0"), .shuttingDown,
+    ] {
+      #expect(Interface.description.contains("\nerror \(error.name.split(separator: ".").last!)("))
+      #expect(Reply(error).complaint?.contains("?") == false)
+    }
+  }
+
+  @Test("answers GetInfo and GetInterfaceDescription as Varlink has them")
+  func service() throws {
+    let info = try Interface.service(Call("org.varlink.service.GetInfo"), version: "1.2.3")
+    #expect(info["version"] == .string("1.2.3"))
+    #expect(throws: ControlError.interfaceNotFound("a.b")) {
+      try Interface.service(
+        Call("org.varlink.service.GetInterfaceDescription", .object([JSONMember("interface", .string("a.b"))])),
+        version: "")
+    }
+    #expect(throws: ControlError.methodNotFound("org.varlink.service.X")) {
+      try Interface.service(Call("org.varlink.service.X"), version: "")
+    }
+  }
+}
