@@ -57,7 +57,8 @@ struct RunOptionTests {
         errors: .containing(["swiftlet: injected: bit ", "swiftlet: lockstep: ", " was repaired "])),
       // Two copies: a difference shows, and nobody can tell which is right.
       Case(
-        board, "run --lockstep --inject-faults 30 registers.elf", status: 120, output: "registers: 1000 rounds\n",
+        // The fault may come before the first line is written.
+        board, "run --lockstep --inject-faults 30 registers.elf", status: 120, output: .containing([]),
         errors: .containing(["swiftlet: injected: bit ", "swiftlet: registers.elf: lockstep failure: "])),
     ]
   }
