@@ -119,7 +119,7 @@ extension ExecCtx {
   public var deadline: Int64? {
     get { limits.deadline }
     set {
-      limits.deadline = newValue
+      limits.deadline = newValue.map { max($0, 0) }
       rearm()
     }
   }
@@ -128,7 +128,7 @@ extension ExecCtx {
   public var cpuBudget: Int64? {
     get { limits.cpuBudget }
     set {
-      limits.cpuBudget = newValue
+      limits.cpuBudget = newValue.map { max($0, 0) }
       rearm()
     }
   }
@@ -138,7 +138,7 @@ extension ExecCtx {
   public var callBudget: Int64? {
     get { limits.callBudget }
     set {
-      limits.callBudget = newValue
+      limits.callBudget = newValue.map { max($0, 0) }
       rearm()
     }
   }
