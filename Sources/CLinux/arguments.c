@@ -23,4 +23,6 @@ int linux_getopt(int count, char **words, const struct option *options, const ch
   return found;
 }
 
+void linux_getopt_begin(void) { optind = 0; }
+
 int linux_getopt_index(void) { return optind; }

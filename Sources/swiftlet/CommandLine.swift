@@ -52,6 +52,7 @@ func parse(_ words: ArraySlice<UnsafeMutablePointer<CChar>?>, options: [Option],
   let count = Int32(arguments.count)
   arguments.append(nil)
   var found: [(index: Int, value: String)] = []
+  linux_getopt_begin()
   while true {
     var argument: UnsafePointer<CChar>?
     let code = shorts.withCString { linux_getopt(count, &arguments, &table, $0, &argument) }

@@ -55,6 +55,7 @@ struct Main {
 
 /// `swiftlet help [COMMAND]`.
 private func help(_ words: ParsedWords) throws(Failure) -> Int32 {
+  if words.operands.count > 1 { throw .usage(.help, "unexpected word '\(words.operands[1])'") }
   guard let name = words.operands.first else {
     say(Command.overview)
     return Status.success.rawValue

@@ -148,6 +148,8 @@ static inline void linux_thread_detach(uintptr_t handle) { pthread_detach((pthre
 int linux_argument_count(void);
 char **linux_arguments(void);
 
+/// Lets `linux_getopt` begin with the first word; to be called before each command line.
+void linux_getopt_begin(void);
 /// getopt_long(3), quiet, that stops at the first argument which is no option. Answers what it answers, and -1 at the end.
 /// `*argument` becomes the option's argument, or for '?' and ':' the word that is wrong.
 int linux_getopt(int count, char **words, const struct option *options, const char *shorts, const char **argument);
