@@ -60,6 +60,9 @@ let package = Package(
     .testTarget(name: "ControlTests", dependencies: ["Control", "JSON"], swiftSettings: strict),
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
+    .testTarget(
+      name: "swiftletTests",
+      dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
     // Runs the cross-compiled program on emulated boards: needs build/ARCH, which make test builds.
     .testTarget(name: "BoardTests", dependencies: ["Machine", "TestSupport"], swiftSettings: strict),
