@@ -24,19 +24,20 @@ long linux_transfer(int fd, bool write, void *bytes, size_t count, long offset) 
   return (long)done;
 }
 
-static volatile int size_event = -1;
+// By the signal's number: the event, plus one.
+static volatile int watched[65];
 
-static void size_changed(int signal) {
-  (void)signal;
+static void arrived(int signal) {
   int before = errno;
-  if (size_event >= 0) eventfd_write(size_event, 1);
+  if (watched[signal]) eventfd_write(watched[signal] - 1, 1);
   errno = before;
 }
 
-long linux_watch_terminal_size(int event) {
-  size_event = event;
-  struct sigaction action = {.sa_handler = size_changed, .sa_flags = SA_RESTART};
-  return linux_result(sigaction(SIGWINCH, &action, NULL));
+long linux_watch_signal(int signal, int event) {
+  if (signal < 1 || signal > 64) return -EINVAL;
+  watched[signal] = event + 1;
+  struct sigaction action = {.sa_handler = arrived, .sa_flags = SA_RESTART};
+  return linux_result(sigaction(signal, &action, NULL));
 }
 
 static int name(struct sockaddr_un *address, const char *path) {

@@ -79,25 +79,3 @@ public final class ConsoleInput: IOSource, @unchecked Sendable {
     }
   }
 }
-
-/// Watches the size of the user's terminal.
-public final class ResizeSource: IOSource, @unchecked Sendable {
-  private let event: OwnedFD
-  private let onResize: @Sendable () -> Void
-
-  /// - Throws: the kernel's error.
-  public init(kernel: any Kernel, onResize: @escaping @Sendable () -> Void) throws(Errno) {
-    event = OwnedFD(adopting: Int32(truncatingIfNeeded: try checked(linux_event())), kernel: kernel)
-    self.onResize = onResize
-    _ = try checked(linux_watch_terminal_size(event.number))
-  }
-
-  deinit { _ = linux_watch_terminal_size(-1) }
-
-  public func prepare() -> IOInterest { IOInterest(descriptor: event.number) }
-
-  public func ready(_ events: IOEvents) {
-    _ = linux_event_take(event.number)
-    onResize()
-  }
-}

@@ -43,6 +43,8 @@ public final class IOLoop: @unchecked Sendable {
   private let event: OwnedFD
   private let isStopped = Atomic<Bool>(false)
   private var thread: Thread?
+  /// When to do something once, CLOCK_MONOTONIC nanoseconds, and what.
+  private var alarm: (time: Int64, action: @Sendable () -> Void)?
 
   /// - Throws: the kernel's error where it has no descriptors left.
   public init(kernel: any Kernel) throws(Errno) {
@@ -51,6 +53,9 @@ public final class IOLoop: @unchecked Sendable {
 
   /// Adds a source; before the start.
   public func add(_ source: any IOSource) { sources.append(source) }
+
+  /// Does something once at a time of CLOCK_MONOTONIC, in nanoseconds; to be set before the start.
+  public func setAlarm(at time: Int64, _ action: @escaping @Sendable () -> Void) { alarm = (time, action) }
 
   /// Starts the thread.
   public func start() throws(Errno) { thread = try Thread { self.run() } }
@@ -75,7 +80,7 @@ public final class IOLoop: @unchecked Sendable {
           let events = (interest.input ? POLLIN : 0) | (interest.output ? POLLOUT : 0)
           wanted[index + 1] = pollfd(fd: interest.descriptor, events: Int16(events), revents: 0)
         }
-        guard linux_poll(wanted.baseAddress, UInt(wanted.count)) > 0 else { continue }
+        guard linux_poll(wanted.baseAddress, UInt(wanted.count), ring()) > 0 else { continue }
         if wanted[0].revents != 0 { _ = linux_event_take(event.number) }
         for (index, source) in sources.enumerated() {
           let found = Int32(wanted[index + 1].revents)
@@ -88,5 +93,16 @@ public final class IOLoop: @unchecked Sendable {
         }
       }
     }
+  }
+
+  /// Does what the alarm is for if it is time.
+  /// - Returns: milliseconds until then; -1 for ever.
+  private func ring() -> Int32 {
+    guard let (time, action) = alarm else { return -1 }
+    let left = time - Clock.monotonic
+    if left > 0 { return Int32(clamping: left / 1_000_000 + 1) }
+    alarm = nil
+    action()
+    return -1
   }
 }

@@ -1,5 +1,6 @@
 /// A device that a guest's processors reach by loads and stores at addresses without memory behind them.
-public protocol MMIODevice: AnyObject {
+/// Any of them may, at the same time.
+public protocol MMIODevice: AnyObject, Sendable {
   /// Answers a load of `length` bytes, 1 to 8, at an offset into the device's window.
   func load(_ offset: UInt64, length: Int) -> UInt64
   /// Takes a store of the `length` low bytes of `value`.
@@ -15,7 +16,7 @@ public protocol InterruptLine: AnyObject, Sendable {
 }
 
 /// Which device is at which address.
-public struct MMIOBus {
+public struct MMIOBus: Sendable {
   private var windows: [(range: Range<UInt64>, device: any MMIODevice)] = []
 
   public init() {}

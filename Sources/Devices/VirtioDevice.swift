@@ -21,27 +21,27 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     }
   }
 
-  public let kind: Kind
+  public final let kind: Kind
   /// Features that the device offers, VIRTIO_F_VERSION_1 among them.
-  private let offered: UInt64
+  private final let offered: UInt64
   /// Features that the driver has taken.
-  public private(set) var features: UInt64 = 0
-  public let memory: DeviceMemory
-  private let interrupt: any InterruptLine
+  public final private(set) var features: UInt64 = 0
+  public final let memory: DeviceMemory
+  private final let interrupt: any InterruptLine
   /// Told once of a driver that broke the rules: a sentence for the user.
-  private let complain: @Sendable (String) -> Void
-  private let lock = Lock()
+  private final let complain: @Sendable (String) -> Void
+  private final let lock = Lock()
 
   public final var queues: [Virtqueue]
   /// For the request that is being served.
   public final var chain = DescriptorChain()
-  private var status: UInt32 = 0
-  private var interruptStatus: UInt32 = 0
-  private var generation: UInt32 = 0
-  private var queueSelector: UInt32 = 0
-  private var offeredSelector: UInt32 = 0
-  private var takenSelector: UInt32 = 0
-  private var hasComplained = false
+  private final var status: UInt32 = 0
+  private final var interruptStatus: UInt32 = 0
+  private final var generation: UInt32 = 0
+  private final var queueSelector: UInt32 = 0
+  private final var offeredSelector: UInt32 = 0
+  private final var takenSelector: UInt32 = 0
+  private final var hasComplained = false
 
   /// Bytes of a device's registers and configuration.
   public static let windowSize: UInt64 = 0x200
@@ -162,7 +162,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     complain("the guest's driver broke the device (\(kind.name)): its queue \(queue) \(error.description)")
   }
 
-  private func raise(_ reason: UInt32) {
+  private final func raise(_ reason: UInt32) {
     interruptStatus |= reason
     interrupt.pulse()
   }
@@ -184,7 +184,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     lock.withLock { setRegister(offset, UInt32(truncatingIfNeeded: value)) }
   }
 
-  private func loadConfiguration(_ offset: UInt64, _ length: Int) -> UInt64 {
+  private final func loadConfiguration(_ offset: UInt64, _ length: Int) -> UInt64 {
     var value: UInt64 = 0
     for index in 0..<length { value |= UInt64(configuration(at: Int(offset) + index)) << UInt64(index * 8) }
     return value
@@ -219,7 +219,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// Where a queue's driver tells of new buffers: an offset into the window; the value is the queue's number.
   public static var notifyOffset: UInt64 { Register.queueNotify }
 
-  private func register(_ offset: UInt64) -> UInt32 {
+  private final func register(_ offset: UInt64) -> UInt32 {
     switch offset {
     case Register.magic: 0x7472_6976  // "virt"
     case Register.version: 2
@@ -241,12 +241,12 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     selector > 1 ? 0 : UInt32(truncatingIfNeeded: value >> (UInt64(selector) * 32))
   }
 
-  private var selectedQueue: Int? {
+  private final var selectedQueue: Int? {
     let number = Int(queueSelector)
     return queues.indices.contains(number) ? number : nil
   }
 
-  private func setRegister(_ offset: UInt64, _ value: UInt32) {
+  private final func setRegister(_ offset: UInt64, _ value: UInt32) {
     switch offset {
     case Register.queueNotify:
       let queue = Int(value)
@@ -266,7 +266,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   }
 
   /// A queue's registers, which are settled while it is ready.
-  private func setQueueRegister(_ offset: UInt64, _ value: UInt32) {
+  private final func setQueueRegister(_ offset: UInt64, _ value: UInt32) {
     guard let number = selectedQueue else { return }
     if offset == Register.queueReady {
       if value & 1 == 0 {
@@ -297,7 +297,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     address = address & 0xffff_ffff | UInt64(value) << 32
   }
 
-  private func setStatus(_ value: UInt32) {
+  private final func setStatus(_ value: UInt32) {
     if value == 0 { return reset() }
     let wasRunning = isRunning
     // What is set stays set until the reset; the device's own bit is not the driver's to set.
@@ -309,7 +309,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     if isRunning, !wasRunning { started() }
   }
 
-  private func reset() {
+  private final func reset() {
     status = 0
     features = 0
     interruptStatus = 0

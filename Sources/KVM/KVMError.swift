@@ -13,7 +13,7 @@ public enum KVMError: Error, Equatable {
   public enum Call: Equatable, Sendable {
     case getAPIVersion, createVM, checkExtension, getVCPUMapSize, createVCPU, mapRunPage, mapMemory
     case setUserMemoryRegion, setDeviceAttribute, preferredTarget, initializeVCPU, getOneRegister, setOneRegister
-    case installKick, run
+    case createDevice, getDeviceAttribute, setIOEvent, installKick, run
 
     public var name: StaticString {
       switch self {
@@ -30,6 +30,9 @@ public enum KVMError: Error, Equatable {
       case .initializeVCPU: "KVM_ARM_VCPU_INIT"
       case .getOneRegister: "KVM_GET_ONE_REG"
       case .setOneRegister: "KVM_SET_ONE_REG"
+      case .createDevice: "KVM_CREATE_DEVICE"
+      case .getDeviceAttribute: "KVM_GET_DEVICE_ATTR"
+      case .setIOEvent: "KVM_IOEVENTFD"
       case .installKick: "sigaction"
       case .run: "KVM_RUN"
       }

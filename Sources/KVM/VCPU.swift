@@ -80,6 +80,11 @@ public struct VCPU: ~Copyable {
     withUnsafeMutableBytes(of: &run.pointee.mmio.data) { $0.storeBytes(of: value, as: UInt64.self) }
   }
 
+  /// riscv64: its external interrupt; good while the vCPU lives.
+  public var externalInterrupt: ExternalInterrupt {
+    ExternalInterrupt(descriptor: descriptor.number, kernel: descriptor.kernel)
+  }
+
   /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
   public func leave() { linux_kick_target(nil) }
 

@@ -58,6 +58,16 @@ public enum ARM64 {
     ]
   }
 
+  /// Linux's boot protocol (Documentation/arch/arm64/booting.rst): EL1 with interrupts masked, the device tree's address in
+  /// x0 and nothing in x1 to x3; a new vCPU's caches and MMU are off.
+  static func linuxStart(entry: UInt64, tree: UInt64) -> [RegisterSetting] {
+    [
+      RegisterSetting(id: pc, value: entry),
+      RegisterSetting(id: x(0), value: tree),
+      RegisterSetting(id: pstate, value: statusEL1),
+    ]
+  }
+
   // MARK: Page tables (DDI 0487, D8.3 "Translation table descriptor formats")
 
   static func leaf(_ physical: UInt64, _ mapping: PageTable.Mapping, level: Int) -> UInt64 {

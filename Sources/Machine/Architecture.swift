@@ -86,6 +86,14 @@ public enum Architecture: Sendable {
     }
   }
 
+  /// The registers that the first vCPU of a Linux guest starts with.
+  public func linuxStart(_ layout: LinuxLayout) -> [RegisterSetting] {
+    switch self {
+    case .arm64: ARM64.linuxStart(entry: layout.kernel.lowerBound, tree: layout.tree.lowerBound)
+    case .riscv64: RISCV64.linuxStart(entry: layout.kernel.lowerBound, tree: layout.tree.lowerBound, hart: 0)
+    }
+  }
+
   /// The registers that bring a vCPU that was interrupted anywhere back to where `secureStart` begins.
   public func shimRestart(_ layout: SecureLayout) -> [RegisterSetting] {
     switch self {

@@ -21,7 +21,14 @@ public enum RISCV64 {
   public static let scounteren = csr(9)
 
   /// Id of a configuration register: its index in `struct kvm_riscv_config` (KVM_REG_RISCV_CONFIG).
-  public static let isa: UInt64 = 0x8030_0000_0100_0000
+  static func configuration(_ index: UInt64) -> UInt64 { 0x8030_0000_0100_0000 | index }
+
+  public static let isa = configuration(0)
+  /// Bytes of the blocks that cbo instructions clean, and zero.
+  public static let cacheBlockSize = configuration(1)
+  public static let zeroBlockSize = configuration(5)
+  /// Ticks a second of the `time` counter (KVM_REG_RISCV_TIMER).
+  public static let timebase: UInt64 = 0x8030_0000_0400_0000
 
   // MARK: Values
 
@@ -37,6 +44,17 @@ public enum RISCV64 {
       RegisterSetting(id: stvec, value: layout.shim),
       RegisterSetting(id: satp, value: sv39 | layout.tables >> 12),
       RegisterSetting(id: sstatus, value: statusUser),
+    ]
+  }
+
+  /// Linux's boot protocol (Documentation/arch/riscv/boot.rst): hart id and device tree's address in a0 and a1, no address
+  /// translation.
+  static func linuxStart(entry: UInt64, tree: UInt64, hart: UInt64) -> [RegisterSetting] {
+    [
+      RegisterSetting(id: pc, value: entry),
+      RegisterSetting(id: x(10), value: hart),
+      RegisterSetting(id: x(11), value: tree),
+      RegisterSetting(id: satp, value: 0),
     ]
   }
 

@@ -22,7 +22,7 @@ enum Command: CaseIterable {
   /// Its words, behind the name.
   var synopsis: StaticString {
     switch self {
-    case .run: "[OPTION]… APPLET.elf [ARGUMENT]…"
+    case .run: "[OPTION]… APPLET.elf [ARGUMENT]…, or --linux IMAGE [OPTION]…"
     case .check: ""
     case .help: "[COMMAND]"
     }
@@ -56,6 +56,15 @@ enum Command: CaseIterable {
         125  it was stopped from outside
         126  the file is no applet that can be run
         127  the file cannot be read
+
+      With --linux, IMAGE is a kernel as distributions ship it (/boot/vmlinuz), and --memory is its memory (default 256M).
+      Its console is a serial port, console=ttyS0, unless --append says another: console=hvc0 is a virtio console, which
+      follows the size of the terminal and needs the kernel's virtio_mmio module. On a terminal, Ctrl-A x ends the run, and
+      Ctrl-A Ctrl-A sends a Ctrl-A. A --port is /dev/vport1p0 and so on in the guest, or /dev/virtio-ports/NAME.
+
+      Exit status: 0 when it powers itself off, 122 to 127 as above, or
+        133  it asked for a reset
+        134  its kernel panicked
 
       """
     case .check:

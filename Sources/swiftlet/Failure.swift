@@ -31,6 +31,10 @@ enum Status: Int32 {
   case unreadable = 127
   /// Stopped from outside.
   case stopped = 125
+  /// A Linux guest asked for a reset.
+  case reset = 133
+  /// A Linux guest's kernel panicked.
+  case panic = 134
 }
 
 /// Writes a line to standard error, in one write(2), so that lines of several processes do not mix.

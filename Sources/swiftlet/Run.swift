@@ -6,7 +6,9 @@ import Monitor
 import Platform
 import Supervisor
 
-let runOptions = [
+let runOptions = appletOptions + linuxOptions
+
+private let appletOptions = [
   Option("memory", short: "m", argument: "SIZE", help: "memory for image, heap and stack (default 16M)"),
   Option("timeout", short: "t", argument: "DURATION", help: "stop the applet after so long (default: never)"),
   Option("cpu-budget", argument: "DURATION", help: "stop the applet after so much processor time (default: never)"),
@@ -69,7 +71,8 @@ struct RunRequest {
         case "mmio": options.transport = .mmio
         default: throw .usage(.run, "--transport '\(value)' does not exist: give hvc or mmio")
         }
-      default: isVerbose = true
+      case "verbose": isVerbose = true
+      case let name: throw .usage(.run, "--\(name) needs --linux")
       }
     }
     if faultPercent > 0, shadows == 0 { throw .usage(.run, "--inject-faults needs --lockstep or --shadows") }
@@ -79,7 +82,7 @@ struct RunRequest {
     options.arguments = words.operands
   }
 
-  private static func duration(_ option: StaticString, _ value: String) throws(Failure) -> Int64 {
+  static func duration(_ option: StaticString, _ value: String) throws(Failure) -> Int64 {
     guard let duration = parseDuration(value), duration > 0 else {
       throw .usage(
         .run,
@@ -91,6 +94,7 @@ struct RunRequest {
 
 /// `swiftlet run`.
 func run(_ words: ParsedWords) throws(Failure) -> Int32 {
+  if words.options.contains(where: { runOptions[$0.index].long.description == "linux" }) { return try runLinux(words) }
   let request = try RunRequest(words)
   guard let architecture = Architecture.host else {
     throw .failed(.host, "this host is neither ARM64 nor RISC-V: applets run there, or on an emulated board (make run)")

@@ -49,18 +49,23 @@ static inline long linux_terminal_raw(int fd, struct termios *before) {
 static inline long linux_terminal_restore(int fd, const struct termios *before) {
   return linux_result(tcsetattr(fd, TCSANOW, before));
 }
+static inline bool linux_is_terminal(int fd) { return isatty(fd) == 1; }
 // Columns in the low half, rows in the high one; 0 where it is no terminal or does not say.
 static inline uint32_t linux_terminal_size(int fd) {
   struct winsize size;
   if (ioctl(fd, TIOCGWINSZ, &size) < 0) return 0;
   return (uint32_t)size.ws_row << 16 | size.ws_col;
 }
-// Lets an event (linux_event) be signalled whenever the terminal's size changes (SIGWINCH).
-long linux_watch_terminal_size(int event);
+// Lets a write that nobody reads fail with EPIPE instead of ending the process.
+static inline void linux_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
+// Lets an event (linux_event) be signalled whenever that signal arrives; -1 lets it go unnoticed again.
+long linux_watch_signal(int signal, int event);
 
 // Waiting.
 
-static inline long linux_poll(struct pollfd *wanted, unsigned long count) { return linux_result(poll(wanted, count, -1)); }
+static inline long linux_poll(struct pollfd *wanted, unsigned long count, int milliseconds) {
+  return linux_result(poll(wanted, count, milliseconds));
+}
 // Takes an event's signals back; answers how many there were, or -EAGAIN for none.
 static inline long linux_event_take(int event) {
   eventfd_t count;
@@ -77,5 +82,54 @@ static inline long linux_send(int fd, const void *from, size_t count) {
   return linux_result(send(fd, from, count, MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 static inline long linux_unlink(const char *path) { return linux_result(unlink(path)); }
+
+// KVM's devices: interrupt controllers and notifications (Documentation/virt/kvm/api.rst, devices/arm-vgic*.rst; for riscv64
+// arch/riscv/include/uapi/asm/kvm.h).
+
+enum linux_kvm_device_number {
+  LINUX_KVM_CAP_IOEVENTFD = 36,
+
+  LINUX_KVM_DEV_TYPE_ARM_VGIC_V2 = 5,
+  LINUX_KVM_DEV_TYPE_ARM_VGIC_V3 = 7,
+  LINUX_KVM_DEV_TYPE_RISCV_AIA = 11,
+
+  LINUX_KVM_DEV_ARM_VGIC_GRP_ADDR = 0,
+  LINUX_KVM_DEV_ARM_VGIC_GRP_NR_IRQS = 3,
+  LINUX_KVM_DEV_ARM_VGIC_GRP_CTRL = 4,
+  LINUX_KVM_DEV_ARM_VGIC_CTRL_INIT = 0,
+  LINUX_KVM_VGIC_V2_ADDR_TYPE_DIST = 0,
+  LINUX_KVM_VGIC_V2_ADDR_TYPE_CPU = 1,
+  LINUX_KVM_VGIC_V3_ADDR_TYPE_DIST = 2,
+  LINUX_KVM_VGIC_V3_ADDR_TYPE_REDIST = 3,
+  LINUX_KVM_ARM_IRQ_TYPE_SPI = 1,
+  LINUX_KVM_ARM_IRQ_TYPE_SHIFT = 24,
+
+  LINUX_KVM_DEV_RISCV_AIA_GRP_CONFIG = 0,
+  LINUX_KVM_DEV_RISCV_AIA_CONFIG_IDS = 1,
+  LINUX_KVM_DEV_RISCV_AIA_CONFIG_SRCS = 2,
+  LINUX_KVM_DEV_RISCV_AIA_CONFIG_HART_BITS = 5,
+  LINUX_KVM_DEV_RISCV_AIA_GRP_ADDR = 1,
+  LINUX_KVM_DEV_RISCV_AIA_ADDR_APLIC = 0,
+  LINUX_KVM_DEV_RISCV_AIA_GRP_CTRL = 2,
+  LINUX_KVM_DEV_RISCV_AIA_CTRL_INIT = 0,
+
+  LINUX_KVM_IOEVENTFD_DATAMATCH = 1,
+};
+
+// struct kvm_interrupt's numbers (riscv64).
+static const uint32_t LINUX_KVM_INTERRUPT_SET = -1U;
+static const uint32_t LINUX_KVM_INTERRUPT_UNSET = -2U;
+
+// struct kvm_irq_level, whose first member is in a union that Swift does not name.
+struct linux_irq_level {
+  uint32_t irq;
+  uint32_t level;
+};
+
+static const unsigned long LINUX_KVM_IRQ_LINE = KVM_IRQ_LINE;
+static const unsigned long LINUX_KVM_GET_DEVICE_ATTR = KVM_GET_DEVICE_ATTR;
+static const unsigned long LINUX_KVM_CREATE_DEVICE = KVM_CREATE_DEVICE;
+static const unsigned long LINUX_KVM_IOEVENTFD = KVM_IOEVENTFD;
+static const unsigned long LINUX_KVM_INTERRUPT = _IOW(KVMIO, 0x86, struct kvm_interrupt);
 
 #endif

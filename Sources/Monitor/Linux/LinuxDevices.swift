@@ -1,0 +1,131 @@
+import CLinux
+import DeviceTree
+import Devices
+import KVM
+import Machine
+import Platform
+
+/// The devices of a Linux guest, while they are put together: each on the bus, in the machine's description, and on the I/O
+/// thread where it has a side towards the host.
+struct LinuxDevices {
+  private(set) var bus = MMIOBus()
+  private(set) var description: MachineDescription
+  private(set) var ports: VirtioPorts?
+  private let options: LinuxOptions
+  private let memory: DeviceMemory
+  private let interrupts: LinuxInterrupts
+  private let loop: IOLoop
+  private let output: GuestOutput
+  private let kernel: any Kernel
+  private let complain: @Sendable (String) -> Void
+
+  init(
+    _ description: MachineDescription, options: LinuxOptions, memory: DeviceMemory, interrupts: LinuxInterrupts,
+    loop: IOLoop, output: GuestOutput, kernel: any Kernel, complain: @escaping @Sendable (String) -> Void
+  ) {
+    self.description = description
+    self.options = options
+    self.memory = memory
+    self.interrupts = interrupts
+    self.loop = loop
+    self.output = output
+    self.kernel = kernel
+    self.complain = complain
+    self.description.interruptController = interrupts.description
+    if let plic = interrupts.plic {
+      bus.add(plic, at: LinuxLayout.plic..<LinuxLayout.plic + PLIC.windowSize)
+    }
+  }
+
+  /// Adds the serial port, the virtio console, and what is typed, which goes to one of the two.
+  /// - Parameter onQuit: called when the user presses the monitor's key to end the run.
+  mutating func addConsoles(_ machine: borrowing VirtualMachine, onQuit: @escaping @Sendable () -> Void)
+    throws(LinuxError)
+  {
+    let loop = loop
+    let line = interrupts.line(LinuxLayout.serialInterrupt, of: machine)
+    let uart = UART(output: output, interrupt: line)
+    let range = LinuxLayout.serial..<LinuxLayout.serial + UART.windowSize
+    bus.add(uart, at: range)
+    description.serial = .init(
+      window: .init(range: range, interrupt: .init(number: LinuxLayout.serialInterrupt, isEdge: false)))
+    let console = VirtioConsole(
+      output: output, memory: memory, interrupt: virtioLine(machine), complain: complain)
+    try addVirtio(console, machine)
+    uart.onRoom = { loop.wake() }
+    console.onRoom = { loop.wake() }
+
+    let isTerminal = linux_is_terminal(options.input)
+    let target: any ConsoleTarget = options.usesVirtioConsole ? console : uart
+    loop.add(ConsoleInput(descriptor: options.input, isTerminal: isTerminal, target: target, onQuit: onQuit))
+    guard isTerminal else { return }
+    let input = options.input
+    let resize: @Sendable () -> Void = {
+      let size = linux_terminal_size(input)
+      if size != 0 {
+        console.setSize(columns: UInt16(truncatingIfNeeded: size), rows: UInt16(truncatingIfNeeded: size >> 16))
+      }
+    }
+    resize()
+    do { loop.add(try SignalSource(SIGWINCH, kernel: kernel, onSignal: resize)) } catch { throw .host(error) }
+  }
+
+  mutating func addEntropy(_ machine: borrowing VirtualMachine) throws(LinuxError) {
+    try addVirtio(VirtioEntropy(memory: memory, interrupt: virtioLine(machine), complain: complain), machine)
+  }
+
+  mutating func addDisks(_ machine: borrowing VirtualMachine) throws(LinuxError) {
+    for (number, disk) in options.disks.enumerated() {
+      let device: VirtioBlock
+      do {
+        device = try VirtioBlock(
+          path: disk.path, isReadOnly: disk.isReadOnly, serial: "swiftlet-\(number)", memory: memory,
+          interrupt: virtioLine(machine), kernel: kernel, complain: complain)
+      } catch { throw .disk(number, error) }
+      let window = nextWindow
+      try addVirtio(device, machine)
+      loop.add(device)
+      do {
+        try machine.signal(device.event, onStoreOf: 0, at: window.lowerBound + VirtioDevice.notifyOffset)
+      } catch { throw .kvm(error) }
+    }
+  }
+
+  mutating func addPorts(_ machine: borrowing VirtualMachine) throws(LinuxError) {
+    guard !options.ports.isEmpty else { return }
+    var ports: [GuestPort] = []
+    for (number, port) in options.ports.enumerated() {
+      do { ports.append(try GuestPort(name: port.name, path: port.path, kernel: kernel)) } catch {
+        throw .port(number, error)
+      }
+    }
+    let device = VirtioPorts(
+      ports: ports, memory: memory, interrupt: virtioLine(machine), complain: complain)
+    try addVirtio(device, machine)
+    let loop = loop
+    device.onChange = { loop.wake() }
+    for port in ports { loop.add(port) }
+    self.ports = device
+  }
+
+  // MARK: Windows
+
+  private var nextWindow: Range<UInt64> {
+    let start = LinuxLayout.virtio + UInt64(description.virtio.count) * LinuxLayout.virtioStep
+    return start..<start + VirtioDevice.windowSize
+  }
+
+  private var nextInterrupt: UInt32 {
+    LinuxLayout.firstVirtioInterrupt + UInt32(truncatingIfNeeded: description.virtio.count)
+  }
+
+  private func virtioLine(_ machine: borrowing VirtualMachine) -> any InterruptLine {
+    interrupts.line(nextInterrupt, of: machine)
+  }
+
+  private mutating func addVirtio(_ device: VirtioDevice, _ machine: borrowing VirtualMachine) throws(LinuxError) {
+    bus.add(device, at: nextWindow)
+    description.virtio.append(
+      .init(range: nextWindow, interrupt: .init(number: nextInterrupt, isEdge: true)))
+  }
+}

@@ -1,0 +1,227 @@
+import Applet
+import CLinux
+import DeviceTree
+import Devices
+import KVM
+import Machine
+import Platform
+
+/// A machine that runs Linux: processors on threads of their own, interrupt controller, timer, consoles, disks, random
+/// numbers, and channels to programs on the host.
+///
+/// Made from options, run once with `run()`, and stopped from any thread with `stop()`.
+public final class LinuxMachine: @unchecked Sendable {
+  private let processors: LinuxRun
+  private let machine: VirtualMachine
+  private let interrupts: LinuxInterrupts
+  private let memory: DeviceMemory
+  private let bus: MMIOBus
+  private let loop: IOLoop
+  private let output: GuestOutput
+  private let ports: VirtioPorts?
+  private let input: Int32
+  /// What the guest is told of its machine.
+  public let description: MachineDescription
+
+  /// Loads a kernel and makes a machine for it.
+  /// - Parameter complain: told, on any thread, of what the guest's drivers do wrong: a sentence, once a device.
+  /// - Throws: `LinuxError`. Nothing is left behind then.
+  public init(
+    _ options: LinuxOptions, system: borrowing System, architecture: Architecture,
+    complain: @escaping @Sendable (String) -> Void
+  ) throws(LinuxError) {
+    let kernel = system.kernel
+    let (layout, memory) = try Self.load(
+      options, addressLimit: 1 << UInt64(system.addressBits(of: architecture)), architecture: architecture,
+      kernel: kernel)
+    let most = min(system.check(.maximumVCPUs), LinuxLayout.mostProcessors)
+    guard options.processors <= most else { throw .processors(most: most) }
+    let machine: VirtualMachine
+    do { machine = try system.makeVirtualMachine() } catch { throw .kvm(error) }
+    var vcpus: [LinuxRun.Processor] = []
+    do throws(KVMError) {
+      try machine.setMemory(slot: 0, address: layout.memory.lowerBound, memory: memory.bytes)
+      for number in 0..<options.processors {
+        vcpus.append(LinuxRun.Processor(try machine.makeVCPU(number: number, architecture: architecture)))
+      }
+      for setting in architecture.linuxStart(layout) { try vcpus[0].vcpu.setRegister(setting.id, setting.value) }
+    } catch { throw .kvm(error) }
+    let interrupts = try LinuxInterrupts(machine, vcpus, architecture: architecture)
+    let run = LinuxRun(processors: vcpus)
+    let loop: IOLoop
+    do throws(Errno) {
+      _ = try checked(linux_kick_install())
+      loop = try IOLoop(kernel: kernel)
+    } catch { throw .host(error) }
+    let output = GuestOutput(
+      descriptor: options.output, giveUp: { run.isOver }, onFailure: { run.fail(.output($0)) })
+
+    var description = MachineDescription(
+      architecture: architecture, kind: .linux, memory: [layout.memory],
+      processors: try Self.describe(vcpus, architecture))
+    try description.chosen.set(options, layout)
+    var devices = LinuxDevices(
+      description, options: options, memory: memory, interrupts: interrupts, loop: loop, output: output,
+      kernel: kernel, complain: complain)
+    try devices.addConsoles(machine, onQuit: { run.end(.stopped) })
+    try devices.addEntropy(machine)
+    try devices.addDisks(machine)
+    try devices.addPorts(machine)
+    do { _ = try devices.description.writeTree(to: memory.bytes(of: layout.tree)) } catch { throw .deviceTree(error) }
+    if let deadline = options.deadline { loop.setAlarm(at: deadline) { run.end(.timeLimit) } }
+
+    processors = run
+    self.machine = machine
+    self.interrupts = interrupts
+    self.memory = memory
+    self.loop = loop
+    self.output = output
+    bus = devices.bus
+    ports = devices.ports
+    input = options.input
+    self.description = devices.description
+  }
+
+  /// The interrupt controller, for messages.
+  public var interruptControllerName: StaticString {
+    switch interrupts.description {
+    case .gicV2: "GICv2"
+    case .gicV3: "GICv3"
+    case .plic: "PLIC"
+    case .aia: "AIA"
+    }
+  }
+
+  deinit { ports?.close() }
+
+  /// Lets a signal stop the run; before it begins.
+  /// - Throws: the kernel's error.
+  public func stop(on signal: Int32, kernel: any Kernel) throws(Errno) {
+    let run = processors
+    loop.add(try SignalSource(signal, kernel: kernel) { run.end(.stopped) })
+  }
+
+  /// Runs the guest until it powers off, is stopped, or fails; the first processor on the calling thread. A terminal that is
+  /// the guest's console is in raw mode meanwhile.
+  /// - Throws: `LinuxError`.
+  public func run() throws(LinuxError) -> LinuxOutcome {
+    let terminal = RawTerminal(input)
+    defer { _ = terminal }
+    let (run, bus, output) = (processors, bus, output)
+    do throws(Errno) { try loop.start() } catch { run.fail(.host(error)) }
+    for processor in run.processors.dropFirst() {
+      do throws(Errno) { _ = try Thread { run.serve(processor, bus: bus, output: output) } } catch {
+        processor.control.ended()
+        run.fail(.host(error))
+      }
+    }
+    run.serve(run.processors[0], bus: bus, output: output)
+    defer {
+      loop.stop()
+      output.flush()
+    }
+    return try run.result()
+  }
+
+  /// Ends the run, wherever it is; from any thread.
+  public func stop() { processors.end(.stopped) }
+
+  // MARK: Making it
+
+  /// Lays out and fills the guest's memory.
+  private static func load(
+    _ options: LinuxOptions, addressLimit: UInt64, architecture: Architecture, kernel: any Kernel
+  ) throws(LinuxError) -> (LinuxLayout, DeviceMemory) {
+    let image: KernelImage
+    do { image = try KernelImage(path: options.kernel, architecture: architecture, kernel: kernel) } catch {
+      throw .kernel(error)
+    }
+    let initrd: OwnedFD?
+    var initrdSize = 0
+    if let path = options.initrd {
+      do throws(Errno) {
+        let file = try OwnedFD(opening: path, flags: O_RDONLY | O_NOCTTY | O_NONBLOCK, kernel: kernel)
+        initrdSize = try checked(linux_file_size(file.number))
+        initrd = consume file
+      } catch { throw .initrd(error) }
+    } else {
+      initrd = nil
+    }
+    let layout: LinuxLayout
+    do {
+      layout = try LinuxLayout(
+        header: image.header, initrdSize: UInt64(initrdSize), size: options.memory, addressLimit: addressLimit)
+    } catch { throw .layout(error, memory: options.memory) }
+    let memory: DeviceMemory
+    let page = linux_page_size()
+    do {
+      // Blocks that a whole table of the host's maps: transparent huge pages, on either side.
+      memory = try DeviceMemory(
+        at: layout.memory.lowerBound, count: Int(layout.memory.upperBound - layout.memory.lowerBound),
+        alignment: min(page * page / 8, 32 << 20), kernel: kernel)
+    } catch { throw .kvm(.failed(.mapMemory, error)) }
+    do { try image.load(into: memory.bytes(of: layout.kernel)) } catch { throw .kernel(error) }
+    if let initrd {
+      let place = memory.bytes(of: layout.initrd)
+      let result = linux_transfer(initrd.number, false, place.baseAddress, place.count, 0)
+      guard result == place.count else { throw .initrd(Errno(result: result) ?? Errno(EIO)) }
+    }
+    return (layout, memory)
+  }
+
+  /// What the device tree says of the processors.
+  private static func describe(_ processors: [LinuxRun.Processor], _ architecture: Architecture) throws(LinuxError)
+    -> MachineDescription.Processors
+  {
+    var description = MachineDescription.Processors(count: processors.count)
+    guard architecture == .riscv64 else { return description }
+    let first = processors[0]
+    do throws(KVMError) {
+      var enabled: [UInt64] = []
+      for word in 0..<RISCVExtensions.words {
+        // The second word is younger than the register.
+        enabled.append(word == 0 ? try first.vcpu.register(RISCVExtensions.register(0)) : first.extensions(word))
+      }
+      description.isa = RISCVExtensions(enabled: enabled).isa
+      description.timebase = UInt32(truncatingIfNeeded: try first.vcpu.register(RISCV64.timebase))
+      if let size = try? first.vcpu.register(RISCV64.cacheBlockSize) {
+        description.cacheBlock = UInt32(truncatingIfNeeded: size)
+      }
+      if let size = try? first.vcpu.register(RISCV64.zeroBlockSize) {
+        description.zeroBlock = UInt32(truncatingIfNeeded: size)
+      }
+    } catch { throw .kvm(error) }
+    return description
+  }
+}
+
+extension LinuxRun.Processor {
+  /// riscv64: a bitmap of extensions; empty where the kernel has no such register.
+  fileprivate func extensions(_ word: Int) -> UInt64 { (try? vcpu.register(RISCVExtensions.register(word))) ?? 0 }
+}
+
+extension DeviceMemory {
+  /// The bytes of a part of the layout that this memory was made for.
+  fileprivate func bytes(of range: Range<UInt64>) -> UnsafeMutableRawBufferPointer {
+    guard let bytes = bytes(at: range.lowerBound, count: range.upperBound - range.lowerBound) else {
+      preconditionFailure("the layout's parts lie in its memory")
+    }
+    return bytes
+  }
+}
+
+extension MachineDescription.Chosen {
+  /// Fills in command line, initrd, and random numbers of the host's.
+  fileprivate mutating func set(_ options: LinuxOptions, _ layout: LinuxLayout) throws(LinuxError) {
+    bootArguments = options.commandLine
+    if !layout.initrd.isEmpty { initrd = layout.initrd }
+    rngSeed = [UInt8](repeating: 0, count: 64)
+    var seed: UInt64 = 0
+    let results = [
+      rngSeed.withUnsafeMutableBytes { linux_getrandom($0.baseAddress, $0.count) },
+      withUnsafeMutableBytes(of: &seed) { linux_getrandom($0.baseAddress, $0.count) },
+    ]
+    if let failed = results.first(where: { $0 < 0 }), let errno = Errno(result: failed) { throw .host(errno) }
+    kaslrSeed = seed
+  }
+}

@@ -1,0 +1,123 @@
+import Applet
+import CLinux
+import KVM
+import Machine
+import Monitor
+import Platform
+
+/// The options of `swiftlet run` that are about a Linux guest alone.
+let linuxOptions = [
+  Option("linux", argument: "IMAGE", help: "run Linux: a kernel for this host's architecture"),
+  Option("initrd", argument: "FILE", help: "Linux: its initial file system"),
+  Option("append", argument: "TEXT", help: "Linux: words for its command line; may be repeated"),
+  Option("cpus", argument: "N", help: "Linux: processors (default 1)"),
+  Option(
+    "disk", argument: "FILE[,ro]", help: "Linux: a disk in a file or on a device, /dev/vda and so on; may be repeated"),
+  Option(
+    "port", argument: "NAME=SOCKET", help: "Linux: a channel to a program here, through a Unix socket; may be repeated"),
+]
+
+/// What the words of `swiftlet run --linux` ask for.
+private struct LinuxRequest {
+  var options = LinuxOptions(kernel: "")
+  var timeout: Int64?
+  var isVerbose = false
+
+  init(_ words: ParsedWords) throws(Failure) {
+    for (index, value) in words.options {
+      let name = runOptions[index].long.description
+      switch name {
+      case "linux": options.kernel = value
+      case "initrd": options.initrd = value
+      case "append": options.arguments += (options.arguments.isEmpty ? "" : " ") + value
+      case "cpus":
+        guard let count = parseSize(value), count >= 1, count <= UInt64(LinuxLayout.mostProcessors) else {
+          throw .usage(.run, "--cpus '\(value)' is out of range: give 1 to \(LinuxLayout.mostProcessors)")
+        }
+        options.processors = Int(count)
+      case "memory":
+        guard let size = parseSize(value), size >= LinuxLayout.leastMemory, size <= LinuxLayout.mostMemory else {
+          throw .usage(.run, "--memory '\(value)' is no size for Linux: give 64M to 512G")
+        }
+        options.memory = size
+      case "disk":
+        let isReadOnly = value.hasSuffix(",ro")
+        let path = isReadOnly ? String(value.dropLast(3)) : value
+        guard options.disks.count < LinuxOptions.mostDisks else {
+          throw .usage(.run, "--disk: no more than \(LinuxOptions.mostDisks) disks")
+        }
+        options.disks.append(LinuxOptions.Disk(path: path, isReadOnly: isReadOnly))
+      case "port":
+        let parts = value.split(separator: "=", maxSplits: 1)
+        guard parts.count == 2 else {
+          throw .usage(.run, "--port '\(value)' names no socket: give NAME=SOCKET, such as applet=/tmp/applet.sock")
+        }
+        guard options.ports.count < LinuxOptions.mostPorts else {
+          throw .usage(.run, "--port: no more than \(LinuxOptions.mostPorts) ports")
+        }
+        options.ports.append(LinuxOptions.Port(name: String(parts[0]), path: String(parts[1])))
+      case "timeout": timeout = try RunRequest.duration("--timeout", value)
+      case "verbose": isVerbose = true
+      default: throw .usage(.run, "--\(name) is for applets, and --linux runs none")
+      }
+    }
+    if let word = words.operands.first {
+      throw .usage(.run, "'\(word)': Linux takes its words from --append")
+    }
+    // A command line is one line, and ends at a zero byte; arm64 and riscv64 keep 2048 and 1024 bytes of it.
+    guard options.commandLine.utf8.count < 1024 else {
+      throw .usage(.run, "--append: the command line is longer than the 1023 bytes that Linux keeps")
+    }
+  }
+}
+
+/// `swiftlet run --linux`.
+func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
+  var request = try LinuxRequest(words)
+  guard let architecture = Architecture.host else {
+    throw .failed(.host, "this host is neither ARM64 nor RISC-V: guests run there, or on an emulated board (make run)")
+  }
+  if let timeout = request.timeout { request.options.deadline = Clock.monotonic.addingSaturating(timeout) }
+  let kernel = LinuxKernel()
+  let system: System
+  do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
+  let machine: LinuxMachine
+  do {
+    machine = try LinuxMachine(request.options, system: system, architecture: architecture) {
+      // The terminal is raw: a line feed alone would not bring it back to the first column.
+      complain("swiftlet: \($0)\r")
+    }
+  } catch { throw failure(error, request.options) }
+  if request.isVerbose {
+    complain("swiftlet: command line: \(request.options.commandLine)")
+    complain("swiftlet: interrupts: \(machine.interruptControllerName)")
+  }
+  // A reader of the output that is gone is an error like any other, and the terminal wants to be put back in order.
+  linux_ignore_broken_pipes()
+  do throws(Errno) {
+    for signal in [SIGTERM, SIGINT, SIGHUP] { try machine.stop(on: signal, kernel: kernel) }
+  } catch { throw .failed(.host, LinuxError.host(error).description) }
+  let outcome: LinuxOutcome
+  do { outcome = try machine.run() } catch { throw failure(error, request.options) }
+  let path = request.options.kernel
+  switch outcome {
+  case .poweredOff: return Status.success.rawValue
+  case .reset: throw .failed(.reset, "\(path): asked for a reset")
+  case .panicked(let message): throw .failed(.panic, "\(path): kernel panic: \(message)")
+  case .timeLimit: throw .failed(.timeLimit, "\(path): \(ExecError.limit(.deadline).description)")
+  case .stopped: throw .failed(.stopped, "\(path): stopped")
+  }
+}
+
+private func failure(_ error: LinuxError, _ options: LinuxOptions) -> Failure {
+  switch error {
+  case .kernel(let problem):
+    .failed(problem.isUnreadable ? .unreadable : .image, "\(options.kernel): \(error.description)")
+  case .layout: .failed(.image, "\(options.kernel): \(error.description)")
+  case .initrd: .failed(.unreadable, "\(options.initrd ?? ""): \(error.description)")
+  case .disk(let number, _): .failed(.unreadable, "\(options.disks[number].path): \(error.description)")
+  case .port(let number, _): .failed(.unreadable, "\(options.ports[number].path): \(error.description)")
+  case .unexpectedExit: .failed(.brokeRule, "\(options.kernel): \(error.description)")
+  case .deviceTree, .noInterruptController, .processors, .kvm, .host, .output: .failed(.host, error.description)
+  }
+}
