@@ -28,7 +28,7 @@ class Board:
 
     def assets(self, kind, make):
         """A folder that boards/assets makes; None where it is missing and is not to be made."""
-        command = [os.path.join(HERE, "assets"), kind, self.architecture, self.package, *self.modules]
+        command = [os.path.join(HERE, "assets"), kind, self.architecture, self.package, *self.modules, *GUEST_MODULES]
         return asset(command, make)
 
     def qemu(self, make):
@@ -88,6 +88,9 @@ def asset(command, make):
         raise
     return path.strip() if process.returncode == 0 else None
 
+
+# What Linux in a guest of the board's needs for its devices.
+GUEST_MODULES = ["virtio_mmio", "virtio_blk", "virtio-rng"]
 
 ARM64 = "virt,virtualization=on,gic-version="
 

@@ -1,7 +1,7 @@
 """The initial file system of an emulated board, in the format the kernel reads (cpio "newc", uncompressed).
 
 The kernel unpacks several archives that follow each other, so what a run adds is a small archive after a large one.
-Run as a program it writes the large one: initramfs.py OUTPUT INIT BUSYBOX MODULES
+Run as a program it writes the large one: initramfs.py OUTPUT INIT BUSYBOX MODULES [PROGRAM]...
 """
 
 import os
@@ -66,7 +66,7 @@ def busybox_applets(busybox):
     return names
 
 
-def main(output, init, busybox, modules):
+def main(output, init, busybox, modules, *programs):
     archive = Archive()
     for path in "bin dev etc lib lib/modules proc root run sys tmp var".split():
         archive.add_folder(path)
@@ -80,6 +80,8 @@ def main(output, init, busybox, modules):
                 archive.add_link(f"bin/{name}", "busybox")
     for name in sorted(os.listdir(modules)):
         archive.add_copy(f"lib/modules/{name}", os.path.join(modules, name))
+    for program in programs:
+        archive.add_copy("bin/" + os.path.basename(program), program)
     archive.add_file("etc/passwd", b"root::0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
     archive.add_file("etc/group", b"root:x:0:\nnogroup:x:65534:\n")
     archive.add_file("etc/hosts", b"127.0.0.1 localhost\n")
