@@ -38,7 +38,8 @@ let package = Package(
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet",
-      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Control",
+      dependencies: [
+        "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Control",
         "Supervisor",
       ],
       swiftSettings: strict),

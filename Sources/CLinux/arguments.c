@@ -3,6 +3,9 @@
 #endif
 #include "CLinux.h"
 
+#include <fcntl.h>
+#include <poll.h>
+
 // Where Swift has no CommandLine of its own, and no C library hands its arguments on alike, the process's first stack has
 // them: the count, the words, a null pointer, then the environment (System V ABI, "Process Initialization").
 static char **words_end(void) { return environ - 1; }
@@ -26,3 +29,12 @@ int linux_getopt(int count, char **words, const struct option *options, const ch
 void linux_getopt_begin(void) { optind = 0; }
 
 int linux_getopt_index(void) { return optind; }
+
+// Where a standard stream is closed, the next descriptor that is opened would take its number, and what is meant for the
+// stream would reach that: so it gets a descriptor that refuses, as the closed one would.
+void linux_fill_standard_streams(void) {
+  struct pollfd streams[3] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
+  if (poll(streams, 3, 0) <= 0) return;
+  for (int stream = 0; stream < 3; stream++)
+    if (streams[stream].revents & POLLNVAL && open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY) < 0) return;
+}

@@ -6,6 +6,7 @@ let version: StaticString = "0.1.0"
 @main
 struct Main {
   static func main() {
+    linux_fill_standard_streams()
     let words = UnsafeBufferPointer(start: linux_arguments(), count: Int(linux_argument_count()))
     exit(status(of: Array(words)[...]))
   }

@@ -68,6 +68,7 @@ struct CommandLineTests {
       refused("frobnicate", "unknown command 'frobnicate'", see: "swiftlet help"),
       refused("--frobnicate", "unknown option '--frobnicate'", see: "swiftlet help"),
       refused("help frobnicate", "unknown command 'frobnicate'", see: "swiftlet help"),
+      refused("help run check", "unexpected word 'check'", see: "swiftlet help help"),
       refused("check now", "unexpected word 'now'", see: "swiftlet help check"),
       refused("run", "the applet's file is missing"),
       refused("run --verbose", "the applet's file is missing"),
@@ -108,7 +109,27 @@ struct CommandLineTests {
         script: "chmod 600 /dev/kvm; su -s /bin/sh nobody -c '/bin/swiftlet \(words)'", status: status, output: output,
         errors: errors)
     }
+    func replaced(_ name: String, _ command: String, _ message: String) -> Case {
+      Case(
+        board, name,
+        script: """
+          mv /dev/kvm /dev/hidden; \(command) /dev/kvm; swiftlet run hello.elf; status=$?; rm /dev/kvm; mv /dev/hidden /dev/kvm
+          exit $status
+          """,
+        status: 123, errors: .pattern("swiftlet: \(message)\n"))
+    }
     return [
+      replaced("another device as /dev/kvm", "ln -s /dev/null", "KVM_GET_API_VERSION failed: [^\n]+"),
+      replaced(
+        "a /dev/kvm without a driver", "mk() { mknod $1 c 240 77; }; mk",
+        "/dev/kvm cannot be opened: [^\n]+; swiftlet check says what this host offers"),
+      Case(
+        board, "run hello.elf as nobody with permission",
+        script: """
+          chmod 666 /dev/kvm; su -s /bin/sh nobody -c '/bin/swiftlet run hello.elf'; status=$?; chmod 600 /dev/kvm
+          exit $status
+          """,
+        output: .containing(["hello from Swift on \(board.architecture)\n"])),
       without(
         "run hello.elf", status: 123,
         errors: .pattern("swiftlet: /dev/kvm does not exist: load the kvm module, or [^\n]+\n")),

@@ -30,6 +30,32 @@ struct ImageTests {
         board, "run ../files", status: 127,
         errors: "swiftlet: ../files: cannot be read: Is a directory\n"),
       Case(
+        board, "run /dev/null", status: 127,
+        errors: "swiftlet: /dev/null: not a regular file: give the path of an ELF file\n"),
+      Case(
+        board, "run hello.elf/below", status: 127,
+        errors: "swiftlet: hello.elf/below: cannot be read: Not a directory\n"),
+      // It must not wait for a writer.
+      Case(
+        board, "a pipe", script: "mkfifo /tmp/pipe && swiftlet run /tmp/pipe", status: 127,
+        errors: "swiftlet: /tmp/pipe: not a regular file: give the path of an ELF file\n"),
+      Case(
+        board, "a file of somebody else",
+        script: "cp hello.elf /tmp/mine; chmod 600 /tmp/mine; su -s /bin/sh nobody -c '/bin/swiftlet run /tmp/mine'",
+        status: 127, errors: "swiftlet: /tmp/mine: cannot be read: Permission denied\n"),
+      Case(
+        board, "a file that is too large",
+        script: "truncate -s 257M /tmp/large; swiftlet run /tmp/large; status=$?; rm /tmp/large; exit $status",
+        status: 127, errors: "swiftlet: /tmp/large: larger than 256 MiB: strip its debug information\n"),
+      // As much memory as it asks for is enough: it runs, into the zeros that it is made of.
+      Case(
+        board, "the memory that is asked for",
+        script: """
+          swiftlet run ../files/beyond 2>/tmp/e
+          swiftlet run --memory $(sed 's/.*--memory \\([0-9]*K\\) or more/\\1/' /tmp/e) ../files/beyond
+          """,
+        status: 121, errors: .containing(["swiftlet: ../files/beyond: undefined instruction at pc 0x80000040"])),
+      Case(
         board, "run --memory 128K hello.elf", output: .containing(["hello from Swift"])),
       Case(
         board, "run --memory 1M ../files/large", status: 126,
@@ -105,6 +131,19 @@ struct ImageTests {
           interpreter.type = 3
           $0.segments.append(interpreter)
         }, message: "dynamically linked, and a guest has no libraries: link it with -static"),
+      Broken(
+        file: "huge", bytes: changed { $0.segments[2].memorySize = 100 << 30 },
+        message: "its segments do not fit 64 GiB, the most memory an applet can have: mend the linker script"),
+      Broken(
+        file: "far", bytes: changed { $0.segments[2].address = 1 << 40 },
+        message: "its memory would end beyond 0x4000000000, the last address of a guest here: "
+          + "link it lower or give it less --memory"),
+      Broken(
+        file: "headers", bytes: changed { $0.programHeaderCount = 300 },
+        message: "has 300 program headers, more than the 128 that are looked at: link it with fewer"),
+      Broken(
+        file: "header-size", bytes: changed { $0.programHeaderSize = 32 },
+        message: "its program headers are not of the size that the ELF format has: build it again"),
       Broken(
         file: "nothing", bytes: changed { $0.segments = [] },
         message: "has nothing to load: link it into an executable"),

@@ -10,18 +10,36 @@ struct OtherBoardTests {
       .pattern("hello from \(language) on \(board.architecture)\narguments:\nrandom: [0-9a-f]{32}\n")
     }
     let page = board == .arm64Pages16K ? 16 : 4
-    return [
-      host.applet("hello", output: hello("Swift")),
-      host.applet("hello-c", output: hello("C")),
-      host.applet("hello-pie", output: hello("C")),
-      host.applet(
-        "read-shim", status: 121, output: .containing(["read-shim: reading 0x81000000"]),
-        errors: .containing(["read from memory that it may not read, address 0x81000000"])),
-      host.applet("registers", output: "registers: 1000 rounds\nregisters: all kept\n"),
-      Case(
-        board, "check",
-        output: .containing(["\(board.architecture), pages of \(page) KiB", "This host can run applets."])),
-    ]
+    let mmio = Variant(board: board, options: "--transport mmio ")
+    return
+      (board.architecture == "arm64"
+      ? [
+        mmio.applet("hello", output: hello("Swift")), mmio.applet("registers", output: .containing(["all kept"])),
+        mmio.applet("null-read", status: 121, output: "null-read: reading 0\n", errors: .containing(["address 0x0"])),
+      ] : []) + [
+        host.applet("hello", output: hello("Swift")),
+        host.applet("hello-c", output: hello("C")),
+        host.applet("hello-pie", output: hello("C")),
+        host.applet(
+          "read-shim", status: 121, output: .containing(["read-shim: reading 0x81000000"]),
+          errors: .containing(["read from memory that it may not read, address 0x81000000"])),
+        host.applet("write 9000", output: .containing(["write: a line in two calls\n..."])),
+        host.applet("read", input: "text", output: "textread: 4 bytes\n"),
+        host.applet(
+          "stack-overflow", status: 121, output: .containing(["calling without end"]),
+          errors: .containing(["address 0x80fbff"])),
+        host.applet(
+          "bad-address guard", status: 121, output: .containing(["bad-address: "]), errors: .containing(["0x80fbfff8"])),
+        host.applet("bad-address last-byte", output: .containing(["allowed, as it should be"])),
+        Variant(board: board, options: "--timeout 300ms ").applet(
+          "loop", status: 124, output: "loop: spinning\n", errors: .containing(["still running at its time limit"])),
+        // Sizes that are multiples of 4 KiB, and of no larger page.
+        Variant(board: board, options: "--memory 132K ").applet("hello", output: hello("Swift")),
+        host.applet("registers", output: "registers: 1000 rounds\nregisters: all kept\n"),
+        Case(
+          board, "check",
+          output: .containing(["\(board.architecture), pages of \(page) KiB", "This host can run applets."])),
+      ]
   }
 
   @Test(arguments: session.cases.filter { $0.board != .riscv64AIA })

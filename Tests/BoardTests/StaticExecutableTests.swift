@@ -26,7 +26,13 @@ struct StaticExecutableTests {
     #expect(headers.contains { $0.type == 1 })
     // PT_DYNAMIC and PT_INTERP.
     #expect(!headers.contains { $0.type == 2 || $0.type == 3 })
-    // PF_W and PF_X.
-    #expect(!headers.contains { $0.type == 1 && $0.flags & 3 == 3 })
+    // PF_W and PF_X; PT_GNU_STACK, without which a process's stack is executable.
+    #expect(!headers.contains { $0.flags & 3 == 3 })
+    #expect(headers.contains { $0.type == 0x6474_e551 })
+    // Stripped: no section is a table of symbols.
+    let sections = Int(number(at: 40, as: UInt64.self))
+    for index in 0..<Int(number(at: 60, as: UInt16.self)) {
+      #expect(number(at: sections + index * 64 + 4, as: UInt32.self) != 2)
+    }
   }
 }

@@ -147,6 +147,8 @@ static inline void linux_thread_detach(uintptr_t handle) { pthread_detach((pthre
 /// The process's arguments. To be asked before anything changes the environment.
 int linux_argument_count(void);
 char **linux_arguments(void);
+/// Gives each of descriptors 0 to 2 that is closed one whose reads and writes fail with EBADF (poll(2), open(2)).
+void linux_fill_standard_streams(void);
 
 /// Lets `linux_getopt` begin with the first word; to be called before each command line.
 void linux_getopt_begin(void);
