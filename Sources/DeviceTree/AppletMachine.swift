@@ -20,3 +20,21 @@ extension MachineDescription {
   /// Bytes that the tree of a secure context with so many bytes of arguments can need.
   public static func treeRoom(_ argumentSize: Int) -> UInt64 { 2048 + UInt64(argumentSize) }
 }
+
+extension MachineDescription {
+  /// The machine of a bare-metal program in system mode.
+  public init(program layout: ProgramLayout, architecture: Architecture, arguments: [UInt8]) {
+    self.init(architecture: architecture, kind: .program, memory: [layout.memory], processors: Processors())
+    reserved = [
+      ReservedMemory(name: "device-tree", range: layout.deviceTree, isUnmapped: false),
+      ReservedMemory(name: "monitor", range: layout.monitor, isUnmapped: false),
+    ]
+    chosen.arguments = arguments
+    hypervisor = Hypervisor(method: architecture == .arm64 ? .hvc : .sbi)
+  }
+
+  /// Bytes that the tree of a program with so many bytes of arguments, on so many processors, can need.
+  public static func treeRoom(program argumentSize: Int, processors: Int) -> UInt64 {
+    8192 + UInt64(argumentSize) + UInt64(processors) * 1024
+  }
+}

@@ -85,6 +85,19 @@ public struct VCPU: ~Copyable {
     ExternalInterrupt(descriptor: descriptor.number, kernel: descriptor.kernel)
   }
 
+  /// riscv64: an argument, 0 to 5, of the SBI call that the last exit was about (`Exit.sbi`).
+  @inline(__always)
+  public func sbiArgument(_ number: Int) -> UInt64 {
+    withUnsafeBytes(of: &run.pointee.riscv_sbi.args) { $0.load(fromByteOffset: number * 8, as: UInt64.self) }
+  }
+
+  /// riscv64: answers it; without this the guest gets SBI_ERR_NOT_SUPPORTED.
+  @inline(__always)
+  public func completeSBI(error: Int64, value: UInt64) {
+    run.pointee.riscv_sbi.ret.0 = UInt(bitPattern: Int(error))
+    run.pointee.riscv_sbi.ret.1 = UInt(value)
+  }
+
   /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
   public func leave() { linux_kick_target(nil) }
 

@@ -62,8 +62,3 @@ extension Architecture {
     }
   }
 }
-
-extension RISCV64 {
-  /// Ticks a second of the time CSR (KVM_REG_RISCV_TIMER, frequency).
-  public static let timerFrequency: UInt64 = 0x8030_0000_0400_0000
-}

@@ -111,4 +111,6 @@ extension RISCV64 {
   public static let sepc = csr(4)
   public static let scause = csr(5)
   public static let stval = csr(6)
+  /// Whether the guest has SBI's debug console (KVM_REG_RISCV_SBI_EXT, KVM_RISCV_SBI_EXT_DBCN).
+  public static let sbiDebugConsole: UInt64 = 0x8030_0000_0800_0000 | 9
 }

@@ -31,10 +31,14 @@ public final class ExecCtx: @unchecked Sendable {
   var described: MachineDescription
   let control = RunControl()
   var limits = Limits()
+  /// The processors of a non-secure context; nil for a secure one, which has one processor.
+  let processors: Processors?
+  /// Whether it is an applet in user mode, not a program in system mode.
+  public var isSecure: Bool { processors == nil }
   /// Calls that it has made.
   public internal(set) var calls: UInt64 = 0
 
-  /// Answers the context's calls; nil for `secureHandler`, GoTEE's calls and Swiftlet's.
+  /// Answers the context's calls; nil for `secureHandler` or `nonSecureHandler`, GoTEE's calls and Swiftlet's.
   public var handler: Handler?
   /// Serves its RPC requests; an empty one where nobody sets another.
   public lazy var server = Server()
@@ -83,6 +87,8 @@ public final class ExecCtx: @unchecked Sendable {
   public struct Options {
     /// arm64: which transport to use; nil for the best that the kernel has.
     public var transport: Transport?
+    /// Non-secure contexts: how many processors.
+    public var processors = 1
     /// The applet's name and arguments.
     public var arguments: [String] = []
     /// Descriptors of its console.
@@ -102,6 +108,8 @@ public final class ExecCtx: @unchecked Sendable {
     let transport: Transport
     let described: MachineDescription
     let kernel: any Kernel
+    /// nil for secure contexts.
+    let processors: Processors?
   }
 
   init(_ parts: consuming Parts, options: Options) {
@@ -112,6 +120,7 @@ public final class ExecCtx: @unchecked Sendable {
     frame = parts.frame
     tables = parts.tables
     kernel = parts.kernel
+    processors = parts.processors
     console = Console(descriptor: options.output)
     input = options.input
     vcpu = parts.vcpu

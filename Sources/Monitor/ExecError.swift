@@ -89,4 +89,8 @@ public enum Outcome: Equatable, Sendable {
   case exited(status: UInt8)
   /// `stop()` ended its run.
   case stopped
+  /// A non-secure context: the guest has turned its machine off (PSCI SYSTEM_OFF, SBI SRST).
+  case shutdown
+  /// A non-secure context: the guest asked for its machine to start anew (PSCI SYSTEM_RESET, SBI SRST).
+  case reset
 }

@@ -63,6 +63,7 @@ extension ExecCtx {
   ///   output, of which the rest is lost.
   /// - Throws: `ExecError`. A context that has passed a limit can be run on in the same way.
   public func run() throws(ExecError) -> Outcome {
+    if let processors { return try runProcessors(processors) }
     control.began()
     defer {
       vcpu.leave()
@@ -104,6 +105,11 @@ extension ExecCtx {
   @inline(never)
   func checkStops() throws(ExecError) {
     vcpu.clearExitRequest()
+    if let processors {
+      if processors.hasEnded { throw .stopped }
+      // Limits are the first processor's business.
+      if let caller = processors.caller, caller !== control { return }
+    }
     if control.takeStop() { throw .stopped }
     try checkLimits()
   }
@@ -131,7 +137,9 @@ extension ExecCtx {
       if let end, now >= end { return false }
       let limit = min(end ?? .max, deadline ?? .max)
       do {
-        let isReady = try control.wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0))
+        let isReady = try waiting { control throws(Errno) in
+          try control.wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0))
+        }
         if isReady { return true }
       } catch { throw .host(error) }
     }

@@ -25,8 +25,16 @@ final class RunControl: Sendable {
   /// Asks for a stop; from any thread.
   /// - Parameter interrupt: makes the vCPU's next entry come back; called while the run cannot end.
   func requestStop(interrupt: () -> Void) {
-    lock.withLock {
+    wake {
       isStopRequested.store(true, ordering: .sequentiallyConsistent)
+      interrupt()
+    }
+  }
+
+  /// Takes the thread that runs the context out of the guest, or out of its wait; from any thread.
+  /// - Parameter interrupt: makes the vCPU's next entry come back; called while the run cannot end.
+  func wake(interrupt: () -> Void) {
+    lock.withLock {
       interrupt()
       let descriptor = event.load(ordering: .relaxed)
       // A full counter has woken the waiter already.

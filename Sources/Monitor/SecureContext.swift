@@ -93,7 +93,7 @@ extension ExecCtx.Parts {
     frame[Int(APPLET_FRAME_DOORBELL)] = layout.doorbell
     return Self(
       vcpu: vcpu, machine: machine, memory: memory, tables: tables, frame: frame, transport: transport,
-      described: described, kernel: system.kernel)
+      described: described, kernel: system.kernel, processors: nil)
   }
 }
 

@@ -29,6 +29,12 @@ public final class Lock: @unchecked Sendable {
     return try body()
   }
 
+  /// Takes the lock, to be given back by the same thread with `release`: where the one cannot enclose the other.
+  @inline(__always)
+  package func acquire() { pthread_mutex_lock(mutex) }
+  @inline(__always)
+  package func release() { pthread_mutex_unlock(mutex) }
+
   /// Lets other threads have the lock until one of them calls `wakeAll`, or time is up. To be called inside `withLock`, in a
   /// loop that looks whether what is waited for has come.
   /// - Parameter end: CLOCK_MONOTONIC nanoseconds; nil for ever.

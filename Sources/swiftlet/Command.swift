@@ -57,6 +57,10 @@ enum Command: CaseIterable {
         126  the file is no applet that can be run
         127  the file cannot be read
 
+      With --non-secure APPLET.elf is a bare-metal program for system mode: memory and devices at their physical addresses,
+      MMU and caches on, PSCI or SBI there, calls by HVC or by an SBI extension (applet_abi.h). That it turns its machine
+      off is exit status 0, and that it asks for a reset 133.
+
       With --linux, IMAGE is a kernel as distributions ship it (/boot/vmlinuz), and --memory is its memory (default 256M).
       Its console is a serial port, console=ttyS0, unless --append says another: console=hvc0 is a virtio console, which
       follows the size of the terminal and needs the kernel's virtio_mmio module. On a terminal, Ctrl-A x ends the run, and

@@ -31,7 +31,7 @@ enum Status: Int32 {
   case unreadable = 127
   /// Stopped from outside.
   case stopped = 125
-  /// A Linux guest asked for a reset.
+  /// A guest in system mode, Linux or other, asked for a reset.
   case reset = 133
   /// A Linux guest's kernel panicked.
   case panic = 134

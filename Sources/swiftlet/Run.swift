@@ -17,6 +17,8 @@ private let appletOptions = [
   Option("shadows", argument: "N", help: "run N copies; from 2 on a faulty one is repaired from the majority"),
   Option("parallel", help: "run the copies at the same time, each on a thread of its own"),
   Option("inject-faults", argument: "PERCENT", help: "flip a bit in a copy after that many of a hundred calls"),
+  Option("non-secure", help: "run a bare-metal program in system mode (EL1, VS mode) in place of an applet"),
+  Option("cpus", argument: "N", help: "--non-secure, Linux: how many processors (default 1)"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
   Option("no-sandbox", help: "keep the rights that running the applet does not need (docs/sandbox.md)"),
@@ -35,6 +37,7 @@ struct RunRequest {
   var faultPercent = 0
   var isSandboxed = true
   var isVerbose = false
+  var isSecure = true
   var options = ExecCtx.Options()
 
   init(_ words: ParsedWords) throws(Failure) {
@@ -64,6 +67,12 @@ struct RunRequest {
           throw .usage(.run, "--inject-faults '\(value)' is no percentage: give 0 to 100")
         }
         faultPercent = Int(percent)
+      case "non-secure": isSecure = false
+      case "cpus":
+        guard let count = parseSize(value), (1...512).contains(count) else {
+          throw .usage(.run, "--cpus '\(value)' is out of range: give 1 to 512")
+        }
+        options.processors = Int(count)
       case "no-sandbox": isSandboxed = false
       case "transport":
         switch value {
@@ -77,10 +86,18 @@ struct RunRequest {
     }
     if faultPercent > 0, shadows == 0 { throw .usage(.run, "--inject-faults needs --lockstep or --shadows") }
     if isParallel, shadows == 0 { throw .usage(.run, "--parallel needs --lockstep or --shadows") }
+    if isSecure, options.processors > 1 { throw .usage(.run, "--cpus needs --non-secure: an applet has one processor") }
+    if !isSecure, shadows > 0 { throw .usage(.run, "--lockstep and --shadows are for applets, not for --non-secure") }
+    if !isSecure, options.transport == .mmio {
+      throw .usage(.run, "--transport mmio is for applets: programs in system mode call by HVC alone")
+    }
     guard let path = words.operands.first else { throw .usage(.run, "the applet's file is missing") }
     self.path = path
     options.arguments = words.operands
   }
+
+  /// Whether the process has more than one thread or context.
+  var isSeveral: Bool { shadows > 0 || options.processors > 1 }
 
   static func duration(_ option: StaticString, _ value: String) throws(Failure) -> Int64 {
     guard let duration = parseDuration(value), duration > 0 else {
@@ -115,7 +132,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   let context: ExecCtx
   do {
     context = try ExecCtx(
-      image: image, memorySize: request.memory, system: system, architecture: architecture,
+      image: image, secure: request.isSecure, memorySize: request.memory, system: system, architecture: architecture,
       options: request.options)
   } catch {
     switch error {
@@ -134,7 +151,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   context.callBudget = request.callBudget
   if request.shadows > 0 { try addShadows(context, request, system) }
   if request.isSandboxed {
-    try sandbox { () throws(Sandbox.Failure) in try Sandbox.enter(architecture, several: request.shadows > 0) }
+    try sandbox { () throws(Sandbox.Failure) in try Sandbox.enter(architecture, several: request.isSeveral) }
   } else {
     complain("swiftlet: --no-sandbox: this process keeps all its rights while the applet runs")
   }
@@ -146,6 +163,10 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
     reportRepairs(context)
     return Int32(status)
   case .stopped: throw .failed(.stopped, "\(request.path): stopped")
+  case .shutdown:
+    if request.isVerbose { complain("swiftlet: turned its machine off after \(microseconds(since: start)) us") }
+    return Status.success.rawValue
+  case .reset: throw .failed(.reset, "\(request.path): asked for its machine to start anew")
   }
 }
 
@@ -203,7 +224,7 @@ private func describe(_ image: borrowing AppletImage, _ request: RunRequest) {
 }
 
 private func describe(_ context: ExecCtx, _ start: Int64) {
-  let layout = context.memory.layout
+  let memory = context.isSecure ? context.memory.layout.memory : context.memory.slot
   let transport: StaticString =
     switch context.transport {
     case .hvc: "hvc"
@@ -211,7 +232,7 @@ private func describe(_ context: ExecCtx, _ start: Int64) {
     case .sbi: "sbi"
     }
   complain(
-    "swiftlet: memory \(hex(layout.memory.lowerBound)) to \(hex(layout.memory.upperBound)), calls by \(transport)")
+    "swiftlet: memory \(hex(memory.lowerBound)) to \(hex(memory.upperBound)), calls by \(transport)")
   complain("swiftlet: ready after \(microseconds(since: start)) us")
 }
 

@@ -10,7 +10,6 @@ let linuxOptions = [
   Option("linux", argument: "IMAGE", help: "run Linux: a kernel for this host's architecture"),
   Option("initrd", argument: "FILE", help: "Linux: its initial file system"),
   Option("append", argument: "TEXT", help: "Linux: words for its command line; may be repeated"),
-  Option("cpus", argument: "N", help: "Linux: processors (default 1)"),
   Option(
     "disk", argument: "FILE[,ro]", help: "Linux: a disk in a file or on a device, /dev/vda and so on; may be repeated"),
   Option(

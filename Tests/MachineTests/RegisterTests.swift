@@ -25,7 +25,7 @@ struct RegisterTests {
       (RISCV64.mode, 0x8030_0000_0200_0020), (RISCV64.sstatus, 0x8030_0000_0300_0000),
       (RISCV64.stvec, 0x8030_0000_0300_0002), (RISCV64.sscratch, 0x8030_0000_0300_0003),
       (RISCV64.satp, 0x8030_0000_0300_0008), (RISCV64.scounteren, 0x8030_0000_0300_0009),
-      (RISCV64.isa, 0x8030_0000_0100_0000), (RISCV64.timerFrequency, 0x8030_0000_0400_0000),
+      (RISCV64.isa, 0x8030_0000_0100_0000), (RISCV64.timebase, 0x8030_0000_0400_0000),
       (Architecture.riscv64.counterRegister, 0x8030_0000_0400_0001), (RISCV64.f(0), 0x8030_0000_0600_0000),
       (RISCV64.f(31), 0x8030_0000_0600_001f), (RISCV64.fcsr, 0x8020_0000_0600_0020),
     ] as [(UInt64, UInt64)])

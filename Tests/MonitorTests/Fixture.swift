@@ -64,7 +64,7 @@ final class Fixture {
       architecture: host.architecture, options: options)
   }
 
-  private static func image(_ architecture: Architecture, _ kernel: ScriptedKernel) throws(LoadError) -> AppletImage {
+  static func image(_ architecture: Architecture, _ kernel: ScriptedKernel) throws(LoadError) -> AppletImage {
     let bytes = ELFBuilder.applet(architecture).bytes()
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
     defer { buffer.deallocate() }

@@ -184,7 +184,7 @@ struct RunTests {
       switch fixture.run() {
       case .failure(let error): #expect(!error.description.contains("\n"))
       case .success(.exited): return
-      case .success(.stopped): Issue.record("stopped by nobody")
+      case .success(let outcome): Issue.record("\(outcome), which nobody asked for")
       }
       _ = (fixture.context.description, fixture.context.cause, fixture.context.mode)
       _ = fixture.context.name(of: fixture.context.pc)

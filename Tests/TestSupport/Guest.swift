@@ -14,8 +14,6 @@ public struct Guest {
     self.processor = processor
     self.run = run
     self.architecture = architecture
-    // The shim does so at each entry.
-    frame[Int(APPLET_FRAME_ON_ENTRY)] = 0
   }
 
   /// Number of this entry into the vCPU, from 0.
@@ -97,6 +95,46 @@ public struct Guest {
       run.mmio.len = UInt32(data.count)
       run.mmio.is_write = isWrite ? 1 : 0
       withUnsafeMutableBytes(of: &run.mmio.data) { $0.copyBytes(from: data.prefix(8)) }
+    }
+  }
+
+  /// A program in system mode calls: by HVC with its arguments in registers, or by SBI in Swiftlet's extension.
+  public func systemCall(_ number: some BinaryInteger, _ arguments: UInt64...) -> Int {
+    switch architecture {
+    case .arm64:
+      processor.setRegister(ARM64.x(0), UInt64(truncatingIfNeeded: number))
+      for (index, argument) in arguments.enumerated() { processor.setRegister(ARM64.x(1 + index), argument) }
+      return hypercall(UInt64(truncatingIfNeeded: number))
+    case .riscv64: return sbi(0x0800_0000, UInt(truncatingIfNeeded: number), arguments)
+    }
+  }
+
+  /// What the last call of such a program came to: x0; a1, or the error in a0 where there was one.
+  public var systemResult: Int64 {
+    switch architecture {
+    case .arm64: return Int64(bitPattern: processor.register(ARM64.x(0)))
+    case .riscv64:
+      let (error, value) = sbiResult
+      return error == 0 ? Int64(bitPattern: value) : error
+    }
+  }
+
+  /// riscv64: a0 and a1 behind an ECALL.
+  public var sbiResult: (error: Int64, value: UInt64) {
+    (Int64(Int(bitPattern: run.pointee.riscv_sbi.ret.0)), UInt64(run.pointee.riscv_sbi.ret.1))
+  }
+
+  /// riscv64: an ECALL that the kernel hands on; its results are NOT_SUPPORTED until somebody sets them.
+  public func sbi(_ number: UInt, _ function: UInt, _ arguments: [UInt64]) -> Int {
+    exit(LINUX_KVM_EXIT_RISCV_SBI.rawValue) { run in
+      run.riscv_sbi.extension_id = number
+      run.riscv_sbi.function_id = function
+      run.riscv_sbi.ret = (UInt(bitPattern: -2), 0)
+      withUnsafeMutableBytes(of: &run.riscv_sbi.args) { room in
+        for (index, argument) in arguments.enumerated() {
+          room.storeBytes(of: argument, toByteOffset: index * 8, as: UInt64.self)
+        }
+      }
     }
   }
 

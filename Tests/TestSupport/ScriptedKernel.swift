@@ -1,3 +1,4 @@
+import AppletABI
 import CLinux
 import Machine
 import Platform
@@ -21,6 +22,8 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
   public var capabilities: [UInt32: Int] = [:]
   /// What the guests do; each is given its vCPU at every entry.
   public var program: (Guest) -> Int = { _ in -Int(ENODATA) }
+  /// Whether guests are applets, with a trap frame, and not programs in system mode.
+  public var runsApplets = true
   /// Makes calls fail.
   public var plan: FaultPlan?
 
@@ -268,7 +271,10 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       return -Int(EINTR)
     }
     lock.withLock { processor.entries += 1 }
-    return program(Guest(processor, run: run, architecture: architecture))
+    let guest = Guest(processor, run: run, architecture: architecture)
+    // The shim does so at each entry.
+    if runsApplets { guest.frame[Int(APPLET_FRAME_ON_ENTRY)] = 0 }
+    return program(guest)
   }
 
   private func value<Value>(_ argument: UInt, _ type: Value.Type) -> Value {

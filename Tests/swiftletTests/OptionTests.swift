@@ -76,6 +76,18 @@ private func refusal(_ words: String...) -> String? {
     #expect(refusal("--transport", "smc", "a") == "--transport 'smc' does not exist: give hvc or mmio")
   }
 
+  @Test func programsInSystemModeHaveOptionsOfTheirOwn() throws {
+    let request = try request("--non-secure", "--cpus", "4", "os.elf").get()
+    #expect(!request.isSecure && request.options.processors == 4)
+    #expect(refusal("--cpus", "2", "a") == "--cpus needs --non-secure: an applet has one processor")
+    #expect(refusal("--non-secure", "--cpus", "0", "a") == "--cpus '0' is out of range: give 1 to 512")
+    #expect(
+      refusal("--non-secure", "--lockstep", "a") == "--lockstep and --shadows are for applets, not for --non-secure")
+    #expect(
+      refusal("--non-secure", "--transport", "mmio", "a")
+        == "--transport mmio is for applets: programs in system mode call by HVC alone")
+  }
+
   @Test func unknownAndIncompleteOptionsAreNamed() {
     #expect(refusal("--bogus", "a") == "unknown option '--bogus'")
     #expect(refusal("--bogus=1", "a") == "unknown option '--bogus=1'")

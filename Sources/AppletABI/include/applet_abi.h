@@ -14,7 +14,22 @@
  * An applet that panics exits with status 134; other statuses from 120 on are swiftlet's own.
  *
  * Addresses handed over must lie wholly in the applet's own memory: readable where the monitor reads, writable where
- * it writes. A buffer of no bytes may lie anywhere. An address that does not, or a number that no call has, ends the applet with an error that says so. */
+ * it writes. A buffer of no bytes may lie anywhere. An address that does not, or a number that no call has, ends the applet with an error that says so.
+ *
+ * A program in system mode (EL1, VS mode: `swiftlet run --non-secure`) has the same calls, in the manner of its mode:
+ *   arm64    `hvc #0`. The number is the function id of the SMC calling convention (its range of existing APIs); arguments
+ *            and result are where they are for an applet, x1 to x30 keep their values. A number that no call has answers -1,
+ *            NOT_SUPPORTED. On kernels before Linux 6.4, which cannot hand calls on, all of them do.
+ *   riscv64  `ecall` in the manner of SBI: a7 is APPLET_SBI_EXTENSION, a6 the number, a0 to a2 the arguments; a0 comes back
+ *            as an error, 0 or SBI_ERR_NOT_SUPPORTED (-2), and a1 as the result. All else keeps its value.
+ * On arm64 each register that a call uses costs the monitor a quarter of the call. A program that makes many calls names a
+ * block of its memory, a struct applet_block, once for each processor (APPLET_CALL_BLOCK); from then on the call
+ * APPLET_CALL_BY_BLOCK, without arguments, is the one that the block says, and leaves the result there.
+ *
+ * PSCI (arm64) and SBI (riscv64) are there too. At entry MMU and caches are on, with memory and devices where they are;
+ * exceptions go to vectors of the monitor's, which end the program with an error, until it sets its own. Another processor
+ * that it starts begins as PSCI and SBI say, with the MMU off.
+ */
 #ifndef SWIFTLET_APPLET_ABI_H
 #define SWIFTLET_APPLET_ABI_H
 
@@ -42,6 +57,15 @@
 #define APPLET_CALL_COUNTER 0x106   /* () -> ticks a second of the counter that the applet may read from now on without a
                                        call, CNTVCT_EL0 or the time CSR; 0 where it is kept from it */
 #define APPLET_CALL_LAST 0x106      /* the greatest number any call has */
+
+/* What a program in system mode calls with, and what the monitor's own vectors do. */
+#define APPLET_SBI_EXTENSION 0x08000000 /* riscv64: the extension id, in the experimental range */
+#define APPLET_SBI_EXCEPTION 0x08000001 /* riscv64: an exception, in scause, sepc and stval; a7 is in sscratch */
+#define APPLET_CALL_EXCEPTION 0x1000    /* arm64: an exception, in ESR_EL1, ELR_EL1 and FAR_EL1; x0 is in TPIDR_EL1 */
+
+#define APPLET_CALL_BLOCK 0x1001        /* (address) -> 0, or -EINVAL: names this processor's block; a multiple of 32 */
+#define APPLET_CALL_BY_BLOCK 0x1002     /* () -> the number in the block: makes the call that is in the block */
+#define APPLET_CALL_SYSTEM_LAST 0x1002
 
 /* Access of a region, as bits. */
 #define APPLET_REGION_READ 1
@@ -76,6 +100,12 @@ struct applet_region {
   uint64_t length; /* bytes */
   uint64_t access; /* APPLET_REGION_… */
   uint64_t use;    /* enum applet_region_use */
+};
+
+/* What a call by block has in place of registers. */
+struct applet_block {
+  uint64_t number;       /* becomes the result; NOT_SUPPORTED (-1, -2) for a number that no call has */
+  uint64_t arguments[3]; /* kept */
 };
 
 enum applet_region_use {

@@ -34,7 +34,7 @@ extension ExecCtx {
   func counterFrequency() throws(KVMError) -> UInt64 {
     switch architecture {
     case .arm64: linux_counter_frequency()
-    case .riscv64: try vcpu.register(RISCV64.timerFrequency)
+    case .riscv64: try vcpu.register(RISCV64.timebase)
     }
   }
 }

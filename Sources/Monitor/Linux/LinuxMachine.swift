@@ -56,9 +56,10 @@ public final class LinuxMachine: @unchecked Sendable {
     let output = GuestOutput(
       descriptor: options.output, giveUp: { run.isOver }, onFailure: { run.fail(.output($0)) })
 
+    let described: MachineDescription.Processors
+    do { described = try vcpus[0].vcpu.describe(count: vcpus.count, architecture) } catch { throw .kvm(error) }
     var description = MachineDescription(
-      architecture: architecture, kind: .linux, memory: [layout.memory],
-      processors: try Self.describe(vcpus, architecture))
+      architecture: architecture, kind: .linux, memory: [layout.memory], processors: described)
     try description.chosen.set(options, layout)
     var devices = LinuxDevices(
       description, options: options, memory: memory, interrupts: interrupts, loop: loop, output: output,
@@ -169,35 +170,6 @@ public final class LinuxMachine: @unchecked Sendable {
     return (layout, memory)
   }
 
-  /// What the device tree says of the processors.
-  private static func describe(_ processors: [LinuxRun.Processor], _ architecture: Architecture) throws(LinuxError)
-    -> MachineDescription.Processors
-  {
-    var description = MachineDescription.Processors(count: processors.count)
-    guard architecture == .riscv64 else { return description }
-    let first = processors[0]
-    do throws(KVMError) {
-      var enabled: [UInt64] = []
-      for word in 0..<RISCVExtensions.words {
-        // The second word is younger than the register.
-        enabled.append(word == 0 ? try first.vcpu.register(RISCVExtensions.register(0)) : first.extensions(word))
-      }
-      description.isa = RISCVExtensions(enabled: enabled).isa
-      description.timebase = UInt32(truncatingIfNeeded: try first.vcpu.register(RISCV64.timebase))
-      if let size = try? first.vcpu.register(RISCV64.cacheBlockSize) {
-        description.cacheBlock = UInt32(truncatingIfNeeded: size)
-      }
-      if let size = try? first.vcpu.register(RISCV64.zeroBlockSize) {
-        description.zeroBlock = UInt32(truncatingIfNeeded: size)
-      }
-    } catch { throw .kvm(error) }
-    return description
-  }
-}
-
-extension LinuxRun.Processor {
-  /// riscv64: a bitmap of extensions; empty where the kernel has no such register.
-  fileprivate func extensions(_ word: Int) -> UInt64 { (try? vcpu.register(RISCVExtensions.register(word))) ?? 0 }
 }
 
 extension DeviceMemory {

@@ -15,9 +15,31 @@
 #define APPLET_ARCHITECTURE "riscv64"
 #endif
 
-/* A call with its number and up to three arguments, as they are. The monitor keeps every other register. */
-static inline int64_t applet_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c) {
+/* A call with its number and up to three arguments, as they are. The monitor keeps every other register. Programs in system
+ * mode are compiled with SYSTEM_MODE, and call in its manner: there a number that no call has answers NOT_SUPPORTED. */
 #if defined(__aarch64__)
+#define NOT_SUPPORTED (-1)
+#elif defined(__riscv)
+#define NOT_SUPPORTED (-2)
+#endif
+static inline int64_t applet_call(uint64_t number, uint64_t a, uint64_t b, uint64_t c) {
+#if defined(__aarch64__) && defined(SYSTEM_MODE)
+  register uint64_t x0 __asm__("x0") = number;
+  register uint64_t x1 __asm__("x1") = a;
+  register uint64_t x2 __asm__("x2") = b;
+  register uint64_t x3 __asm__("x3") = c;
+  /* hvc #0, which the assembler wants an architecture extension for */
+  __asm__ volatile(".inst 0xd4000002" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x3) : "memory");
+  return (int64_t)x0;
+#elif defined(__riscv) && defined(SYSTEM_MODE)
+  register uint64_t a0 __asm__("a0") = a;
+  register uint64_t a1 __asm__("a1") = b;
+  register uint64_t a2 __asm__("a2") = c;
+  register uint64_t a6 __asm__("a6") = number;
+  register uint64_t a7 __asm__("a7") = APPLET_SBI_EXTENSION;
+  __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a6), "r"(a7) : "memory");
+  return a0 == 0 ? (int64_t)a1 : (int64_t)a0;
+#elif defined(__aarch64__)
   register uint64_t x0 __asm__("x0") = number;
   register uint64_t x1 __asm__("x1") = a;
   register uint64_t x2 __asm__("x2") = b;
@@ -127,6 +149,17 @@ void arguments_load(struct arguments *arguments);
 
 /* An argument by its index, 0 being the applet's name; NULL past the last. */
 const char *argument(const struct arguments *arguments, size_t index);
+
+/* A property of a device tree, by the path of its node, unit addresses left out, and its name: "/memory", "reg". NULL where
+ * there is none; the length is in bytes, and numbers are big-endian. */
+const void *tree_property(const void *tree, const char *path, const char *name, size_t *length);
+
+/* A number of one or two cells in such a property, by the index of its first cell; 0 past the end. */
+uint32_t tree_cell(const void *value, size_t length, size_t index);
+uint64_t tree_cells(const void *value, size_t length, size_t index);
+
+/* The arguments out of the device tree that main is handed; by a call where the tree has none. */
+void arguments_of_tree(struct arguments *arguments, const void *tree);
 
 /* What follows the prefix, or NULL where the text does not begin with it (or is NULL). */
 const char *text_after(const char *text, const char *prefix);
