@@ -28,7 +28,7 @@ run: ## run the hello applet, on this machine if it has KVM, else on an emulated
 	@tools/run-example $(BOARD)
 
 test: setup static guests boards ## run all tests, those on the emulated boards too
-	@swift test $(if $(FILTER),--filter $(FILTER))
+	@swift test $(if $(FILTER),--filter '$(FILTER)')
 
 bench: setup static guests boards ## measure on an emulated board, in instructions
 	@tools/bench $(BENCH_BOARD)

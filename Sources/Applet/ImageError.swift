@@ -51,7 +51,8 @@ public enum ImageError: Error, Equatable {
     case .notExecutable(let type):
       "an ELF file of type \(type), not an executable: link it statically (type EXEC, or static PIE)"
     case .dynamicallyLinked: "dynamically linked, and a guest has no libraries: link it with -static"
-    case .truncated(let part): "truncated: \(Self.partName(part)) ends beyond the file: copy or build it again"
+    case .truncated(let part):
+      "truncated: it ends before \(Self.partName(part)) \(part == .programHeaders ? "do" : "does"): copy or build it again"
     case .headerSize: "its program headers are not of the size that the ELF format has: build it again"
     case .tooManyHeaders(let count):
       "has \(count) program headers, more than the 128 that are looked at: link it with fewer"

@@ -9,13 +9,17 @@ func check(_ words: ParsedWords) throws(Failure) -> Int32 {
   var isAble = true
 
   func line(_ what: String, _ answer: Bool, _ words: String, matters: Bool = true) {
-    say(padded(what, to: 18) + (answer ? "yes  " : "no   ") + words + "\n")
+    say(padded(what, to: 18) + (answer ? "yes" : "no") + (words.isEmpty ? "" : (answer ? "  " : "   ") + words) + "\n")
     if !answer && matters { isAble = false }
+  }
+  func verdict() -> Int32 {
+    say(isAble ? "This host can run applets.\n" : "This host cannot run applets.\n")
+    return (isAble ? Status.success : .unable).rawValue
   }
 
   guard let architecture = Architecture.host else {
     line("architecture", false, "applets run on ARM64 and RISC-V hosts, and on emulated boards (make run)")
-    return Status.unable.rawValue
+    return verdict()
   }
   line("architecture", true, "\(architecture.name), pages of \(linux_page_size() >> 10) KiB")
 
@@ -28,7 +32,7 @@ func check(_ words: ParsedWords) throws(Failure) -> Int32 {
       line("/dev/kvm", false, error.description)
     }
     if architecture == .riscv64 { checkHypervisorExtension(line) }
-    return Status.unable.rawValue
+    return verdict()
   }
   line("/dev/kvm", true, "present and permitted")
   line("API version", true, "12")
@@ -59,8 +63,7 @@ func check(_ words: ParsedWords) throws(Failure) -> Int32 {
   } catch {
     line("virtual machine", false, error.description)
   }
-  say(isAble ? "This host can run applets.\n" : "This host cannot run applets.\n")
-  return isAble ? Status.success.rawValue : Status.unable.rawValue
+  return verdict()
 }
 
 /// RISC-V: whether the processor has the H extension, by the kernel's own list.

@@ -96,13 +96,13 @@ struct ImageTests {
         message: "an ELF file of type 1, not an executable: link it statically (type EXEC, or static PIE)"),
       Broken(
         file: "short-header", bytes: Array(changed { _ in }.prefix(63)),
-        message: "truncated: its file header ends beyond the file: copy or build it again"),
+        message: "truncated: it ends before its file header does: copy or build it again"),
       Broken(
         file: "short-program-headers", bytes: Array(changed { _ in }.prefix(64 + 56)),
-        message: "truncated: its program headers ends beyond the file: copy or build it again"),
+        message: "truncated: it ends before its program headers do: copy or build it again"),
       Broken(
         file: "short-segment", bytes: changed { $0.segments[1].fileSize = 1 << 40 },
-        message: "truncated: segment 1 ends beyond the file: copy or build it again"),
+        message: "truncated: it ends before segment 1 does: copy or build it again"),
       Broken(
         file: "overlap", bytes: changed { $0.segments[1].address = 0x8000_0010 },
         message: "the segments at 0x80000000 and 0x80000010 overlap: mend the linker script"),
