@@ -65,6 +65,15 @@ let package = Package(
       name: "swiftletTests",
       dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
+    // Makes each call of the kernel fail in turn: a program of its own, whose C library's calls go through CFaults.
+    .target(name: "CFaults", path: "Tests/CFaults"),
+    .executableTarget(
+      name: "faults",
+      dependencies: [
+        "AppletABI", "Applet", "CFaults", "CLinux", "KVM", "Machine", "Monitor", "Platform", "TestSupport",
+      ],
+      path: "Tests/Faults", swiftSettings: strict),
+    .testTarget(name: "KernelFaultTests", dependencies: ["faults"], swiftSettings: strict),
     // Runs the cross-compiled program on emulated boards: needs build/ARCH, which make test builds.
     .testTarget(name: "BoardTests", dependencies: ["Machine", "TestSupport"], swiftSettings: strict),
   ]

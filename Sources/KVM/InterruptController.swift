@@ -92,7 +92,9 @@ public struct InterruptController: ~Copyable {
     let result = withUnsafeMutablePointer(to: &value) { value in
       var attribute = kvm_device_attr(
         flags: 0, group: group, attr: attribute, addr: UInt64(UInt(bitPattern: value)))
-      return withUnsafeMutablePointer(to: &attribute) { kernel.ioctl(number, request, UInt(bitPattern: $0)) }
+      return withUnsafeMutablePointer(to: &attribute) { attribute in
+        uninterrupted { kernel.ioctl(number, request, UInt(bitPattern: attribute)) }
+      }
     }
     if let errno = Errno(result: result) { throw .failed(call, errno) }
   }

@@ -54,7 +54,9 @@ public struct VCPU: ~Copyable {
     let number = descriptor.number
     let result = withUnsafeMutablePointer(to: &value) { value in
       var register = kvm_one_reg(id: id, addr: UInt64(UInt(bitPattern: value)))
-      return withUnsafeMutablePointer(to: &register) { kernel.ioctl(number, request, UInt(bitPattern: $0)) }
+      return withUnsafeMutablePointer(to: &register) { register in
+        uninterrupted { kernel.ioctl(number, request, UInt(bitPattern: register)) }
+      }
     }
     if let errno = Errno(result: result) { throw .failed(call, errno) }
     return value

@@ -51,8 +51,8 @@ public struct VirtualMachine: ~Copyable {
       var attribute = kvm_device_attr(
         flags: 0, group: LINUX_KVM_ARM_VM_SMCCC_CTRL.rawValue, attr: UInt64(LINUX_KVM_ARM_VM_SMCCC_FILTER.rawValue),
         addr: UInt64(UInt(bitPattern: filter)))
-      return withUnsafeMutablePointer(to: &attribute) {
-        kernel.ioctl(descriptor, LINUX_KVM_SET_DEVICE_ATTR, UInt(bitPattern: $0))
+      return withUnsafeMutablePointer(to: &attribute) { attribute in
+        uninterrupted { kernel.ioctl(descriptor, LINUX_KVM_SET_DEVICE_ATTR, UInt(bitPattern: attribute)) }
       }
     }
     switch Errno(result: result) {

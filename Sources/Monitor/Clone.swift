@@ -32,6 +32,7 @@ extension ExecCtx {
       shared.copyContents(of: piece.memory)
       // The clone's memory is laid out as this one's is: there is room.
       do { try clone.add(piece.range.lowerBound, shared, region.access) } catch {
+        if case .kvm(let error) = error { throw error }
         throw .failed(.setUserMemoryRegion, .noMemory)
       }
     }

@@ -62,7 +62,7 @@ struct Limits: ~Copyable {
     guard isRunning else { return }
     if let deadline {
       if wallTimer == nil { wallTimer = try KickTimer(.wall) }
-      wallTimer?.set(nanoseconds: deadline - Clock.monotonic)
+      try wallTimer?.set(nanoseconds: deadline - Clock.monotonic)
     }
     guard cpuBudget != nil || callBudget != nil else { return }
     if cpuTimer == nil { cpuTimer = try KickTimer(.cpu) }
@@ -74,7 +74,7 @@ struct Limits: ~Copyable {
       interval = min(interval, max(callBudget / 4, 1_000_000))
       first = min(first, interval)
     }
-    cpuTimer?.set(nanoseconds: first, interval: interval)
+    try cpuTimer?.set(nanoseconds: first, interval: interval)
   }
 
   /// The limit that is passed, if one is; to be asked after a kick.

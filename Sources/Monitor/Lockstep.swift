@@ -141,7 +141,7 @@ final class Lockstep {
   /// A run begins on the calling thread.
   func begin() throws(Errno) {
     timer = try KickTimer(.wall)
-    timer?.set(nanoseconds: Self.tick, interval: Self.tick)
+    try timer?.set(nanoseconds: Self.tick, interval: Self.tick)
     guard isParallel else { return }
     // Where copies share processors, one that looks again and again takes time from the others.
     let spins = linux_processor_count() >= count ? 4000 : 0

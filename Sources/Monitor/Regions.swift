@@ -39,29 +39,53 @@ extension ExecCtx {
   /// In lockstep, memory that the applet may write is copied for each shadow; what it may only read is shared with them.
   /// - Throws: `RegionError`; nothing has changed then.
   public func addRegion(at address: UInt64, _ shared: SharedMemory, access: Access) throws(RegionError) {
-    try add(address, shared, access)
-    for shadow in shadows {
-      var memory = shared
-      if access.contains(.write) {
-        do { memory = try SharedMemory(count: shared.bytes.count, kernel: kernel) } catch {
-          throw .kvm(.failed(.mapMemory, error))
-        }
-        memory.copyContents(of: shared)
+    var memories = [shared]
+    for _ in shadows {
+      guard access.contains(.write) else {
+        memories.append(shared)
+        continue
       }
-      try shadow.add(address, memory, access)
+      do { memories.append(try SharedMemory(count: shared.bytes.count, kernel: kernel)) } catch {
+        throw .kvm(.failed(.mapMemory, error))
+      }
+      memories[memories.count - 1].copyContents(of: shared)
+    }
+    let copies = [self] + shadows
+    for (index, copy) in copies.enumerated() {
+      do { try copy.add(address, memories[index], access) } catch {
+        for given in copies[..<index] { try? given.remove(address) }
+        throw error
+      }
     }
   }
 
   /// Takes memory away that `addRegion` has given.
   /// - Parameter address: where it begins.
   public func removeRegion(at address: UInt64) throws(RegionError) {
-    for copy in [self] + shadows { try copy.remove(address) }
+    let copies = [self] + shadows
+    for (index, copy) in copies.enumerated() {
+      do { try copy.unmapAdded(address) } catch {
+        for taken in copies[..<index] { taken.remapAdded(address) }
+        throw error
+      }
+    }
+    for copy in copies { copy.forget(address) }
   }
 
   /// Changes what the applet may do with a part of its memory; an empty access unmaps it, and keeps its contents.
   /// - Parameter range: whole pages of 4096 bytes, all in regions of the context.
   public func protect(_ range: Range<UInt64>, _ access: Access) throws(RegionError) {
-    for copy in [self] + shadows { try copy.change(range, to: access) }
+    let copies = [self] + shadows
+    for (index, copy) in copies.enumerated() {
+      let before = copy.memory.regions
+      do { try copy.change(range, to: access) } catch {
+        for changed in copies[...index] {
+          changed.memory.regions = before
+          changed.remap(range)
+        }
+        throw error
+      }
+    }
   }
 
   func add(_ address: UInt64, _ shared: SharedMemory, _ access: Access) throws(RegionError) {
@@ -78,6 +102,8 @@ extension ExecCtx {
       (1...UInt32(memory.added.count + 1)).first { number in !memory.added.contains { $0.slot == number } } ?? 1
     do { try machine.setMemory(slot: slot, address: address, memory: shared.bytes) } catch { throw .kvm(error) }
     do { try map(range, access) } catch {
+      // What has tables was mapped, and has them now too.
+      try? map(range, nil)
       try? machine.removeMemory(slot: slot)
       throw error
     }
@@ -88,12 +114,42 @@ extension ExecCtx {
   }
 
   private func remove(_ address: UInt64) throws(RegionError) {
-    guard let index = memory.added.firstIndex(where: { $0.range.lowerBound == address }) else { throw .missing }
-    let piece = memory.added[index]
+    try unmapAdded(address)
+    forget(address)
+  }
+
+  /// Takes an added piece from the guest; it is still known here.
+  private func unmapAdded(_ address: UInt64) throws(RegionError) {
+    guard let piece = memory.added.first(where: { $0.range.lowerBound == address }) else { throw .missing }
     try map(piece.range, nil)
-    do { try machine.removeMemory(slot: piece.slot) } catch { throw .kvm(error) }
-    memory.added.remove(at: index)
+    do { try machine.removeMemory(slot: piece.slot) } catch {
+      remap(piece.range)
+      throw .kvm(error)
+    }
+  }
+
+  /// Gives the guest back what `unmapAdded` has taken. Should the kernel refuse that, the guest's next access ends its run.
+  private func remapAdded(_ address: UInt64) {
+    guard let piece = memory.added.first(where: { $0.range.lowerBound == address }) else { return }
+    try? machine.setMemory(slot: piece.slot, address: address, memory: piece.memory.bytes)
+    remap(piece.range)
+  }
+
+  /// Removes an added piece from what is known here.
+  private func forget(_ address: UInt64) {
+    guard let index = memory.added.firstIndex(where: { $0.range.lowerBound == address }) else { return }
+    let piece = memory.added.remove(at: index)
     memory.regions.removeAll { piece.range.contains($0.range.lowerBound) }
+  }
+
+  /// Lets the page tables say what the regions say.
+  private func remap(_ range: Range<UInt64>) {
+    for region in memory.regions {
+      let part = region.range.clamped(to: range)
+      if part.isEmpty { continue }
+      // Where there is no room for a table, the change that is taken back found none either, and has not got there.
+      try? map(part, region.access.isEmpty ? nil : region.access)
+    }
   }
 
   private func change(_ range: Range<UInt64>, to access: Access) throws(RegionError) {

@@ -31,6 +31,15 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { String(cString: strerror(code)) }
 }
 
+/// Makes a system call again as long as a signal interrupts it: for calls of which nothing has been done then.
+@inline(__always)
+package func uninterrupted(_ call: () -> Int) -> Int {
+  while true {
+    let result = call()
+    if result != -Int(EINTR) { return result }
+  }
+}
+
 /// The value of a system call's answer, or its error.
 @inline(__always)
 package func checked(_ result: Int) throws(Errno) -> Int {

@@ -22,8 +22,8 @@ public struct KickTimer: ~Copyable {
 
   /// Kicks once so many nanoseconds have passed, and at every interval from then on, until it is set again: a kick that
   /// comes while the thread is in the monitor must be followed by another.
-  public borrowing func set(nanoseconds: Int64, interval: Int64 = 10_000_000) {
-    // It fails for numbers of timers that do not exist alone.
-    _ = linux_kick_timer_set(number, max(nanoseconds, 1), interval)
+  /// - Throws: the kernel's error: then nothing would end the guest's run in time.
+  public borrowing func set(nanoseconds: Int64, interval: Int64 = 10_000_000) throws(Errno) {
+    _ = try checked(linux_kick_timer_set(number, max(nanoseconds, 1), interval))
   }
 }

@@ -12,29 +12,31 @@ public struct OwnedFD: ~Copyable {
     self.kernel = kernel
   }
 
-  /// Opens a file: open(2) with O_CLOEXEC added.
+  /// Opens a file: open(2) with O_CLOEXEC added; again where a signal interrupts it.
   /// - Throws: the kernel's error.
   public init(opening path: String, flags: Int32 = O_RDONLY, kernel: any Kernel) throws(Errno) {
-    let result = path.withCString { kernel.open($0, flags: flags | O_CLOEXEC) }
+    let result = path.withCString { path in uninterrupted { kernel.open(path, flags: flags | O_CLOEXEC) } }
     self.init(adopting: Int32(truncatingIfNeeded: try checked(result)), kernel: kernel)
   }
 
   deinit { _ = kernel.close(number) }
 
-  /// ioctl(2) with a number as its argument.
-  /// - Throws: the kernel's error, EINTR included.
+  /// ioctl(2) with a number as its argument; again where a signal interrupts it, as it may KVM_CREATE_VM.
+  /// - Throws: the kernel's error.
   @inline(__always)
   package func control(_ request: UInt, _ argument: UInt = 0) throws(Errno) -> Int {
-    try checked(kernel.ioctl(number, request, argument))
+    try checked(uninterrupted { kernel.ioctl(number, request, argument) })
   }
 
-  /// ioctl(2) with a pointer to a value, which the kernel may change.
+  /// ioctl(2) with a pointer to a value, which the kernel may change; again where a signal interrupts it.
   /// - Throws: the kernel's error.
   package func control<Value>(_ request: UInt, _ value: inout Value) throws(Errno) -> Int {
     let kernel = kernel
     let number = number
     // The pointer lives for the call alone; the kernel does not keep it.
-    let result = withUnsafeMutablePointer(to: &value) { kernel.ioctl(number, request, UInt(bitPattern: $0)) }
+    let result = withUnsafeMutablePointer(to: &value) { value in
+      uninterrupted { kernel.ioctl(number, request, UInt(bitPattern: value)) }
+    }
     return try checked(result)
   }
 }

@@ -115,7 +115,7 @@ struct ConsoleTests {
     defer { if wasBlocked != 0 { linux_kick_block() } }
     #expect(linux_kick_install() == 0)
     let timer = try KickTimer(.wall)
-    timer.set(nanoseconds: 1_000_000, interval: 1_000_000)
+    try timer.set(nanoseconds: 1_000_000, interval: 1_000_000)
     var asked = 0
     #expect(throws: Errno.interrupted) {
       try Self.put(chunk, to: console) {

@@ -1,0 +1,255 @@
+import Applet
+import AppletABI
+import CLinux
+import KVM
+import Machine
+import Monitor
+import Platform
+import TestSupport
+
+/// How contexts are made.
+struct Variant {
+  let name: String
+  let architecture: Architecture
+  let transport: ExecCtx.Transport?
+
+  static let all = [
+    Variant(name: "arm64, hvc", architecture: .arm64, transport: nil),
+    Variant(name: "arm64, mmio", architecture: .arm64, transport: .mmio),
+    Variant(name: "riscv64", architecture: .riscv64, transport: nil),
+  ]
+}
+
+/// The typed errors of the paths, told apart by the errno that they carry.
+enum PathError: Error {
+  case load(LoadError)
+  case kvm(KVMError)
+  case exec(ExecError)
+  case region(RegionError)
+  /// The path itself found something wrong: state that is neither the one before nor the one behind.
+  case broken(String)
+
+  var text: String {
+    switch self {
+    case .load(let error): error.description
+    case .kvm(let error): error.description
+    case .exec(let error): error.description
+    case .region(let error): error.description
+    case .broken(let text): text
+    }
+  }
+
+  var errno: Errno? {
+    switch self {
+    case .load(.image(.unreadable(let errno))): errno
+    case .load(.kvm(let error)), .kvm(let error), .exec(.kvm(let error)), .region(.kvm(let error)):
+      switch error {
+      case .unavailable(let errno), .failed(_, let errno): errno
+      case .version: nil
+      }
+    case .exec(.output(let errno)), .exec(.input(let errno)), .exec(.host(let errno)): errno
+    default: nil
+    }
+  }
+}
+
+/// Something that Swiftlet does, from the resources that it takes to their release.
+struct Path {
+  let name: String
+  /// Calls its argument when what may fail begins, and answers what it came to.
+  let body: (ScriptedKernel, Variant, Stage) throws(PathError) -> String
+
+  static var all: [Path] { [start, copies, regions, run, lockstep, stop] }
+
+  private static var start: Path {
+    Path(name: "start") { kernel, variant, stage throws(PathError) in
+      stage.begin()
+      let context = try makeContext(kernel, variant, stage)
+      return "ready at \(context.pc)"
+    }
+  }
+
+  private static var copies: Path {
+    Path(name: "copy") { kernel, variant, stage throws(PathError) in
+      let context = try makeContext(kernel, variant, stage)
+      try addRegion(context, at: 0x4000_0000, kernel)
+      let system = try makeSystem(kernel)
+      stage.begin()
+      do throws(KVMError) {
+        let shadows = [try context.clone(on: system), try context.clone(on: system)]
+        try context.setShadows(shadows)
+      } catch { throw .kvm(error) }
+      return "\(context.shadows.count) shadows"
+    }
+  }
+
+  private static var regions: Path {
+    Path(name: "memory regions") { kernel, variant, stage throws(PathError) in
+      let context = try makeContext(kernel, variant, stage)
+      let system = try makeSystem(kernel)
+      do throws(KVMError) {
+        try context.setShadows([try context.clone(on: system), try context.clone(on: system)])
+      } catch { throw .kvm(error) }
+      let page = UInt64(linux_page_size())
+      var before = try agreed(context, kernel)
+      stage.begin()
+      func step(_ change: () throws(RegionError) -> Void) throws(PathError) {
+        do throws(RegionError) { try change() } catch {
+          stage.pause()
+          // What failed has changed nothing, in no copy and not in the kernel.
+          guard try agreed(context, kernel) == before else {
+            throw .broken("a change that failed left something behind")
+          }
+          throw .region(error)
+        }
+        before = try agreed(context, kernel)
+      }
+      try step { () throws(RegionError) in
+        try context.addRegion(at: 0x4000_0000, try memory(kernel, pages: 4), access: [.read, .write])
+      }
+      try step { () throws(RegionError) in try context.protect(0x4000_0000..<0x4000_0000 + page, .read) }
+      try step { () throws(RegionError) in try context.removeRegion(at: 0x4000_0000) }
+      return before
+    }
+  }
+
+  private static var run: Path {
+    Path(name: "run") { kernel, variant, stage throws(PathError) in
+      stage.input("some input")
+      let context = try makeContext(kernel, variant, stage)
+      try addRegion(context, at: 0x4000_0000, kernel)
+      context.deadline = Clock.monotonic + 600_000_000_000
+      context.cpuBudget = 600_000_000_000
+      kernel.script(everyCall)
+      stage.begin()
+      return try finish(context, stage)
+    }
+  }
+
+  private static var lockstep: Path {
+    Path(name: "lockstep, in parallel") { kernel, variant, stage throws(PathError) in
+      stage.input("some input")
+      let context = try makeContext(kernel, variant, stage)
+      let system = try makeSystem(kernel)
+      do throws(KVMError) {
+        try context.setShadows([try context.clone(on: system), try context.clone(on: system)], parallel: true)
+      } catch { throw .kvm(error) }
+      kernel.script(everyCall)
+      stage.begin()
+      return try finish(context, stage)
+    }
+  }
+
+  private static var stop: Path {
+    Path(name: "stop and run on") { kernel, variant, stage throws(PathError) in
+      let context = try makeContext(kernel, variant, stage)
+      let id = variant.architecture == .arm64 ? ARM64.x(5) : RISCV64.x(5)
+      kernel.processors[0].setRegister(id, 0x1234)
+      kernel.script([{ $0.spin(pc: 0x8000_0048) }, { $0.call(APPLET_CALL_EXIT, 3) }])
+      stage.begin()
+      context.stop()
+      var outcomes = try finish(context, stage, flushing: false)
+      kernel.script([{ $0.spin(pc: 0x8000_0048) }, { $0.call(APPLET_CALL_EXIT, 3) }])
+      // A deadline stops it amid the guest's own code.
+      context.deadline = Clock.monotonic + 2_000_000
+      do throws(PathError) { outcomes += try finish(context, stage, flushing: false) } catch {
+        guard case .exec(.limit(.deadline)) = error else { throw error }
+        outcomes += ", deadline"
+      }
+      context.deadline = nil
+      return outcomes + ", " + (try finish(context, stage))
+    }
+  }
+
+  // MARK: Parts
+
+  /// A guest that makes every call there is once.
+  private static var everyCall: [(Guest) -> Int] {
+    [
+      { guest in
+        guest.store(Array("a line\nand more".utf8), at: heap)
+        return guest.call(APPLET_CALL_WRITE, heap, 15)
+      },
+      { $0.call(APPLET_CALL_PUT_CHARACTER, 0x0a) },
+      { $0.call(APPLET_CALL_NANOTIME) },
+      { $0.call(APPLET_CALL_READ, heap + 0x100, 10) },
+      { $0.call(APPLET_CALL_GETRANDOM, heap + 0x200, 100_000) },
+      { $0.call(APPLET_CALL_SLEEP, 1000) },
+      { $0.call(APPLET_CALL_YIELD) },
+      { guest in
+        let request = Array(#"{"method":"No.Such","params":[1],"id":7}"#.utf8)
+        guest.store(request, at: heap + 0x300)
+        return guest.call(APPLET_CALL_RPC_REQUEST, heap + 0x300, UInt64(request.count))
+      },
+      { $0.call(APPLET_CALL_RPC_RESPONSE, heap + 0x400, 200) },
+      { $0.call(APPLET_CALL_REGION, 0, heap + 0x600) },
+      { $0.call(APPLET_CALL_ARGUMENTS, heap + 0x700, 100) },
+      { $0.call(APPLET_CALL_COUNTER) },
+      { $0.call(APPLET_CALL_EXIT, 5) },
+    ]
+  }
+  private static let heap: UInt64 = 0x8000_5000
+
+  private static func finish(_ context: ExecCtx, _ stage: Stage, flushing: Bool = true) throws(PathError) -> String {
+    do {
+      switch try context.run() {
+      case .exited(let status): return "exited \(status)"
+      case .stopped: return "stopped"
+      }
+    } catch { throw .exec(error) }
+  }
+
+  private static func makeSystem(_ kernel: ScriptedKernel) throws(PathError) -> System {
+    do { return try System(kernel: kernel) } catch { throw .kvm(error) }
+  }
+
+  private static func makeContext(_ kernel: ScriptedKernel, _ variant: Variant, _ stage: Stage) throws(PathError)
+    -> ExecCtx
+  {
+    var options = ExecCtx.Options()
+    options.arguments = ["test.elf", "argument"]
+    options.transport = variant.transport
+    options.input = stage.input
+    options.output = stage.output
+    let image: AppletImage
+    do { image = try AppletImage(path: stage.image(variant), architecture: variant.architecture, kernel: kernel) } catch
+    {
+      throw .load(.image(error))
+    }
+    let system = try makeSystem(kernel)
+    do {
+      return try ExecCtx(
+        image: image, memorySize: 1 << 20, system: system, architecture: variant.architecture, options: options)
+    } catch { throw .load(error) }
+  }
+
+  private static func addRegion(_ context: ExecCtx, at address: UInt64, _ kernel: ScriptedKernel) throws(PathError) {
+    do throws(RegionError) {
+      try context.addRegion(at: address, try memory(kernel, pages: 1), access: [.read, .write])
+    } catch {
+      throw .region(error)
+    }
+  }
+
+  private static func memory(_ kernel: ScriptedKernel, pages: Int) throws(RegionError) -> SharedMemory {
+    do { return try SharedMemory(count: linux_page_size() * pages, kernel: kernel) } catch {
+      throw .kvm(.failed(.mapMemory, error))
+    }
+  }
+
+  /// The regions, which must be the same in every copy, and the memory slots, which must fit them.
+  private static func agreed(_ context: ExecCtx, _ kernel: ScriptedKernel) throws(PathError) -> String {
+    func text(_ context: ExecCtx) -> String {
+      context.memory.regions.map { "\($0.range) \($0.access.rawValue)" }.joined(separator: ", ")
+    }
+    let own = text(context)
+    let added = Set(context.memory.added.map { $0.slot })
+    for copy in [context] + context.shadows where text(copy) != own || Set(copy.memory.added.map { $0.slot }) != added {
+      throw .broken("the copies' memory differs: \(own) and \(text(copy))")
+    }
+    for machine in kernel.processors.map({ $0.machine }) where Set(machine.slots.keys) != added.union([0]) {
+      throw .broken("slots \(machine.slots.keys.sorted()) for \(own)")
+    }
+    return own
+  }
+}

@@ -1,0 +1,215 @@
+import CFaults
+import CLinux
+import KVM
+import Machine
+import Platform
+import TestSupport
+
+/// Where a path is, and what it was given: its descriptors, and when calls begin to fail.
+final class Stage {
+  let input: Int32
+  let output: Int32
+  private let inputEnd: Int32
+  private let outputEnd: Int32
+  private let onBegin: () -> Void
+  private let onPause: () -> Void
+
+  init(onBegin: @escaping () -> Void, onPause: @escaping () -> Void) {
+    var pair: [Int32] = [-1, -1]
+
+    precondition(pipe(&pair) == 0)
+    (input, inputEnd) = (pair[0], pair[1])
+    precondition(pipe(&pair) == 0)
+    (outputEnd, output) = (pair[0], pair[1])
+    self.onBegin = onBegin
+    self.onPause = onPause
+    for variant in Variant.all { _ = image(variant) }
+  }
+
+  deinit { for descriptor in [input, inputEnd, output, outputEnd] { _ = linux_close(descriptor) } }
+
+  /// What may fail begins.
+  func begin() { onBegin() }
+  /// It has ended: what follows looks at what is left.
+  func pause() { onPause() }
+
+  func input(_ text: String) {
+    let bytes = Array(text.utf8)
+    _ = linux_write(inputEnd, bytes, bytes.count)
+  }
+
+  /// What was written so far.
+  func written() -> String {
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    var wanted = pollfd(fd: outputEnd, events: Int16(POLLIN), revents: 0)
+    guard poll(&wanted, 1, 0) > 0 else { return "" }
+    return String(decoding: bytes[..<max(linux_read(outputEnd, &bytes, bytes.count), 0)], as: UTF8.self)
+  }
+
+  /// The path of an applet's file.
+  func image(_ variant: Variant) -> String {
+    let path = "/tmp/swiftlet-faults-\(getpid())-\(variant.architecture.name).elf"
+    if access(path, F_OK) != 0 {
+      let bytes = ELFBuilder.applet(variant.architecture).bytes()
+      let file = linux_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+      precondition(linux_write(Int32(file), bytes, bytes.count) == bytes.count)
+      _ = linux_close(Int32(file))
+    }
+    return path
+  }
+}
+
+/// Makes one call after the other fail.
+final class Plan {
+  struct Count {
+    var calls = 0
+    var cases = 0
+    var errors = 0
+    var successes = 0
+
+    static func += (sum: inout Count, other: Count) {
+      sum.calls += other.calls
+      sum.cases += other.cases
+      sum.errors += other.errors
+      sum.successes += other.successes
+    }
+  }
+
+  /// Which call fails, and how.
+  private enum Fault {
+    case none
+    case kvm(number: Int, errno: Int32)
+    case host(number: Int, errno: Int32)
+
+    var errno: Int32 {
+      switch self {
+      case .none: 0
+      case .kvm(_, let errno), .host(_, let errno): errno
+      }
+    }
+  }
+
+  private let every: Int
+  private var turn: Int
+  private(set) var total = Count()
+  private(set) var complaints = 0
+
+  /// - Parameter every: how many cases are passed over for one that is tried.
+  init(every: Int, offset: Int) {
+    self.every = every
+    turn = offset
+  }
+
+  deinit {
+    for variant in Variant.all { unlink("/tmp/swiftlet-faults-\(getpid())-\(variant.architecture.name).elf") }
+  }
+
+  func run(_ path: Path, _ variant: Variant) -> Count {
+    var count = Count()
+    var seen: [FaultPlan.Call] = []
+    let model = attempt(path, variant, .none) { seen.append($0) }
+    guard case .success(let outcome) = model.result else {
+      complain(path, variant, "it fails by itself: \(model.result)")
+      return count
+    }
+    let hostCalls = (0..<model.hostCalls).map { faults_call($0) }
+    count.calls = seen.count + hostCalls.count
+    for (number, call) in seen.enumerated() {
+      for errno in Errnos.of(call) where isTurn() {
+        check(path, variant, .kvm(number: number, errno: errno), "\(Self.name(call))", outcome, model.output, &count)
+      }
+    }
+    for (number, call) in hostCalls.enumerated() {
+      for errno in Errnos.of(call) where isTurn() {
+        let name = String(cString: faults_name(call))
+        check(path, variant, .host(number: number, errno: errno), name, outcome, model.output, &count)
+      }
+    }
+    total += count
+    return count
+  }
+
+  private func isTurn() -> Bool {
+    turn += 1
+    return turn % every == 0
+  }
+
+  private func check(
+    _ path: Path, _ variant: Variant, _ fault: Fault, _ call: String, _ outcome: String, _ output: String,
+    _ count: inout Count
+  ) {
+    count.cases += 1
+    let attempt = attempt(path, variant, fault) { _ in }
+    let what = "\(call) fails with \(Errno(fault.errno).description)"
+    switch attempt.result {
+    case .success(let found):
+      count.successes += 1
+      if found != outcome { complain(path, variant, "\(what): \(found) instead of \(outcome)") }
+      if attempt.output != output { complain(path, variant, "\(what): its output is \(attempt.output)") }
+    case .failure(let error):
+      count.errors += 1
+      // A kernel without SMCCC filter: the copy of a context that calls through one cannot be made there.
+      let isFilter = error.errno == .noSuchDevice && [ENODEV, ENOTTY].contains(fault.errno)
+      if error.errno?.code != fault.errno, !isFilter { complain(path, variant, "\(what): \(error.text)") }
+      // An interrupted call is made again.
+      if fault.errno == EINTR { complain(path, variant, "\(what): it is not made again: \(error.text)") }
+      if error.text.contains("\n") { complain(path, variant, "\(what): not one line") }
+    }
+  }
+
+  private func attempt(_ path: Path, _ variant: Variant, _ fault: Fault, onCall: @escaping (FaultPlan.Call) -> Void)
+    -> (result: Result<String, PathError>, output: String, hostCalls: Int)
+  {
+    let kernel = ScriptedKernel(variant.architecture)
+    let before = Resources.now
+    var result: Result<String, PathError>
+    var output = ""
+    var hostCalls = 0
+    var isOn = false
+    do {
+      let stage = Stage(
+        onBegin: {
+          isOn = true
+          switch fault {
+          case .none:
+            kernel.plan = FaultPlan(call: .max, errno: 0) {
+              if isOn { onCall($0) }; return false
+            }
+            faults_begin(-1, 0)
+          case .kvm(let number, let errno): kernel.plan = FaultPlan(call: number, errno: errno)
+          case .host(let number, let errno): faults_begin(number, errno)
+          }
+        },
+        onPause: {
+          isOn = false
+          kernel.plan = nil
+          hostCalls = faults_end()
+        })
+      do throws(PathError) { result = .success(try path.body(kernel, variant, stage)) } catch {
+        result = .failure(error)
+      }
+      if isOn { stage.pause() }
+      output = stage.written()
+    }
+    if kernel.leaks != (0, 0) { complain(path, variant, "\(fault): left \(kernel.leaks)") }
+    for violation in kernel.violations { complain(path, variant, "\(fault): \(violation)") }
+    // A thread that has been joined is gone from /proc a moment later.
+    let end = Clock.monotonic + 2_000_000_000
+    while Resources.now != before, Clock.monotonic < end { sched_yield() }
+    if Resources.now != before { complain(path, variant, "\(fault): before \(before), after \(Resources.now)") }
+    return (result, output, hostCalls)
+  }
+
+  private func complain(_ path: Path, _ variant: Variant, _ text: String) {
+    complaints += 1
+    print("WRONG: \(path.name) (\(variant.name)): \(text)")
+  }
+
+  private static func name(_ call: FaultPlan.Call) -> String {
+    switch call {
+    case .open: "open"
+    case .map: "mmap"
+    case .ioctl(let request): "ioctl 0x\(String(request, radix: 16))"
+    }
+  }
+}

@@ -1,0 +1,25 @@
+import CFaults
+import CLinux
+import Machine
+import Platform
+import TestSupport
+
+// Makes each call of each path fail with each errno that it may fail with, one at a time, and looks what it comes to:
+//   faults [EVERY [OFFSET]]   every EVERYth case alone, from case OFFSET on (default: all)
+// Exit status 0 where every case ends as ever or in a typed error with that errno, with everything released.
+
+setvbuf_lines()
+let every = CommandLine.arguments.count > 1 ? max(Int(CommandLine.arguments[1]) ?? 1, 1) : 1
+let offset = CommandLine.arguments.count > 2 ? Int(CommandLine.arguments[2]) ?? 0 : 0
+let plan = Plan(every: every, offset: offset)
+let began = Clock.monotonic
+print("| path | calls | cases | typed error | ended as ever |")
+print("| --- | --- | --- | --- | --- |")
+for path in Path.all {
+  var sum = Plan.Count()
+  for variant in Variant.all { sum += plan.run(path, variant) }
+  print("| \(path.name) | \(sum.calls) | \(sum.cases) | \(sum.errors) | \(sum.successes) |")
+}
+print("| all | \(plan.total.calls) | \(plan.total.cases) | \(plan.total.errors) | \(plan.total.successes) |")
+print("\(plan.complaints) wrong, \((Clock.monotonic - began) / 1_000_000) ms, at the end \(Resources.now)")
+exit(plan.complaints == 0 ? 0 : 1)

@@ -1,0 +1,24 @@
+import Foundation
+import Testing
+
+/// Every call of the kernel fails in turn, in every way that the manual names, while contexts are made, run and stopped.
+struct KernelFaultTests {
+  /// The program that does it, beside the tests' own: what it counts is the whole process's.
+  private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appendingPathComponent("faults")
+
+  @Test func everyFailureIsATypedErrorAndReleasesEverything() throws {
+    let process = Process()
+    process.executableURL = Self.program
+    // Every seventh case, beginning with another one each day; `make robustness` tries them all.
+    let offset = Int(Date().timeIntervalSince1970 / 86400) % 7
+    process.arguments = ["7", "\(offset)"]
+    let output = Pipe()
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "faults 7 \(offset):\n\(text)")
+    #expect(text.contains("\n0 wrong, "))
+  }
+}
