@@ -194,7 +194,7 @@ struct Path {
     do {
       switch try context.run() {
       case .exited(let status): return "exited \(status)"
-      case .stopped: return "stopped"
+      case let other: return "\(other)"
       }
     } catch { throw .exec(error) }
   }
