@@ -53,8 +53,8 @@ public struct GuestMemory: ~Copyable {
     secureLayout = layout
     regions = [
       MemoryRegion(range: layout.deviceTree, access: .read, use: .deviceTree),
-      MemoryRegion(range: layout.heap, access: [.read, .write], use: .heap),
       MemoryRegion(range: layout.stack, access: [.read, .write], use: .stack),
+      MemoryRegion(range: layout.heap, access: [.read, .write], use: .heap),
     ].filter { !$0.range.isEmpty }
   }
 

@@ -11,7 +11,7 @@ extension MachineDescription {
   public init(applet layout: SecureLayout, architecture: Architecture, arguments: [UInt8]) {
     self.init(
       architecture: architecture, kind: .applet,
-      memory: [layout.image, layout.heap, layout.stack].filter { !$0.isEmpty },
+      memory: [layout.image, layout.stack, layout.heap].filter { !$0.isEmpty },
       processors: Processors())
     chosen.arguments = arguments
     hypervisor = Hypervisor(method: architecture == .arm64 ? .svc : .ecall)

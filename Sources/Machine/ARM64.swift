@@ -48,7 +48,7 @@ public enum ARM64 {
     [
       RegisterSetting(id: mairEL1, value: mair),
       RegisterSetting(id: tcrEL1, value: tcr),
-      RegisterSetting(id: ttbr0EL1, value: layout.tables),
+      RegisterSetting(id: ttbr0EL1, value: layout.tables.lowerBound),
       RegisterSetting(id: vbarEL1, value: layout.shim),
       RegisterSetting(id: cpacrEL1, value: cpacr),
       RegisterSetting(id: sctlrEL1, value: sctlr),

@@ -53,10 +53,10 @@ public struct PageTable {
     self.physical = physical
   }
 
-  /// Bytes of arena that mapping any part of `length` bytes of contiguous memory can need.
-  public static func arenaSize(covering length: UInt64) -> UInt64 {
-    let leaves = length / blockSize + 2
-    let middles = length >> 30 + 2
+  /// Bytes of arena that mapping any part of `length` bytes of memory can need, which lie in so many contiguous runs.
+  public static func arenaSize(covering length: UInt64, runs: UInt64 = 1) -> UInt64 {
+    let leaves = length / blockSize + 2 * runs
+    let middles = length >> 30 + 2 * runs
     // The root, and room for the tables of eight regions elsewhere.
     return (1 + middles + leaves + 16) * pageSize
   }

@@ -34,15 +34,16 @@ public struct ProgramLayout: Equatable, Sendable {
     let secure = try SecureLayout(
       image: image, size: size, deviceTree: deviceTree, hostPage: hostPage, addressLimit: addressLimit)
     let monitor = page + PageTable.identityArenaSize(covering: size)
-    let fixed = secure.deviceTree.upperBound - secure.memory.lowerBound + monitor
-    guard
-      secure.memory.upperBound - secure.memory.lowerBound >= fixed + secure.stack.upperBound - secure.stack.lowerBound
-    else { throw .needsMemory((fixed + 65535) / 65536 * 65536 + 128 << 10) }
-    memory = secure.memory
+    let start = secure.slot.lowerBound
+    let size = size / 65536 * 65536
+    let stackSize = secure.stack.upperBound - secure.stack.lowerBound
+    let fixed = secure.deviceTree.upperBound - start + monitor
+    guard size >= fixed + stackSize else { throw .needsMemory((fixed + 65535) / 65536 * 65536 + 128 << 10) }
+    memory = start..<start + size
     self.image = secure.image
     self.deviceTree = secure.deviceTree
     let end = memory.upperBound - monitor
-    stack = end - (secure.stack.upperBound - secure.stack.lowerBound)..<end
+    stack = end - stackSize..<end
   }
 }
 

@@ -42,7 +42,7 @@ public enum RISCV64 {
       RegisterSetting(id: pc, value: layout.shim + UInt64(shimResume)),
       RegisterSetting(id: x(4), value: layout.frame),
       RegisterSetting(id: stvec, value: layout.shim),
-      RegisterSetting(id: satp, value: sv39 | layout.tables >> 12),
+      RegisterSetting(id: satp, value: sv39 | layout.tables.lowerBound >> 12),
       RegisterSetting(id: sstatus, value: statusUser),
     ]
   }

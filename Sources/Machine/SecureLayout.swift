@@ -5,34 +5,34 @@ import AppletABI
 ///     start        2 MiB boundary at or below the image
 ///       image      text, constants, data: as the ELF file asks
 ///       tree       the device tree: the applet can read it
-///       heap       the rest
-///       guard      one page, not mapped
+///       guard      not mapped: one page, and what is missing to 64 KiB
 ///       stack
-///     end          what the applet can reach ends here
 ///       shim       one page: EL1 or VS mode may execute it
 ///       frame      one page: EL1 or VS mode may write it
 ///       tables     page tables, not mapped
-///     monitorEnd   multiple of the host's page size
+///       heap       the rest
+///     end          multiple of the host's page size
 ///       doorbell   one page without memory behind it: a store there leaves the guest (arm64 without SMCCC filter)
+///
+/// What every start touches lies together, so that a small applet needs one page table of the last level in each of the two
+/// stages; each more of them costs the kernel some ten thousand instructions to make, to walk and to free.
 public struct SecureLayout: Equatable, Sendable {
-  /// The applet's memory.
-  public let memory: Range<UInt64>
+  /// All of it: one memory slot.
+  public let slot: Range<UInt64>
   /// Pages that the image covers.
   public let image: Range<UInt64>
   /// Pages of the device tree.
   public let deviceTree: Range<UInt64>
   /// Pages of the stack.
   public let stack: Range<UInt64>
-  /// First address behind the monitor's pages.
-  public let monitorEnd: UInt64
+  /// Pages of the heap.
+  public let heap: Range<UInt64>
 
-  public var heap: Range<UInt64> { deviceTree.upperBound..<stack.lowerBound - PageTable.pageSize }
-  public var shim: UInt64 { memory.upperBound }
+  public var shim: UInt64 { stack.upperBound }
   public var frame: UInt64 { shim + PageTable.pageSize }
-  public var tables: UInt64 { frame + PageTable.pageSize }
-  public var doorbell: UInt64 { monitorEnd }
-  /// Everything that has memory behind it: one memory slot.
-  public var slot: Range<UInt64> { memory.lowerBound..<monitorEnd }
+  /// Room for the page tables.
+  public var tables: Range<UInt64> { frame + PageTable.pageSize..<heap.lowerBound }
+  public var doorbell: UInt64 { slot.upperBound }
 
   /// Bytes of memory that an applet gets where its user does not say.
   public static let defaultMemory: UInt64 = 16 << 20
@@ -80,19 +80,18 @@ public struct SecureLayout: Equatable, Sendable {
       while fixed + Self.stackSize(of: least) > least { least += 65536 }
       throw .needsMemory(least)
     }
-    let end = start + size
-    let monitor = 2 * page + PageTable.arenaSize(covering: size + 2 * page)
-    let monitorEnd = (end + monitor + hostPage - 1) / hostPage * hostPage
-    guard monitorEnd + hostPage <= limit else { throw .beyondAddressSpace(limit: limit) }
-    memory = start..<end
+    // What is mapped lies in two runs, on either side of the page tables.
+    let arena = PageTable.arenaSize(covering: size + 65536, runs: 2)
+    let stackEnd = (last + tree + page + stack + 65535) / 65536 * 65536
+    let heap = stackEnd + 2 * page + arena
+    let end = (heap + size - fixed - stack + hostPage - 1) / hostPage * hostPage
+    guard end + hostPage <= limit else { throw .beyondAddressSpace(limit: limit) }
+    slot = start..<end
     self.image = first..<last
     self.deviceTree = last..<last + tree
-    self.stack = end - stack..<end
-    self.monitorEnd = monitorEnd
+    self.stack = stackEnd - stack..<stackEnd
+    self.heap = heap..<end
   }
 
   private static func stackSize(of memory: UInt64) -> UInt64 { min(256 << 10, memory / 4) }
-
-  /// Bytes of the page-table arena.
-  public var tablesSize: UInt64 { monitorEnd - tables }
 }

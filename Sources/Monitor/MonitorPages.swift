@@ -14,15 +14,15 @@ extension GuestMemory {
       page.storeBytes(of: ARM64.shimDoorbellStore, toByteOffset: ARM64.shimLeave * 4, as: UInt32.self)
     }
     var tables = PageTable(
-      architecture: architecture, arena: bytes(at: layout.tables, count: Int(layout.tablesSize)),
-      physical: layout.tables)
+      architecture: architecture, arena: bytes(at: layout.tables.lowerBound, count: layout.tables.count),
+      physical: layout.tables.lowerBound)
     func map(_ range: Range<UInt64>, _ mapping: PageTable.Mapping) {
       // The layout's arena has room for every page of its memory.
       do { try tables.map(range, mapping) } catch { preconditionFailure("the layout's arena is too small") }
     }
     for region in regions { map(region.range, PageTable.Mapping(region.access)) }
     map(layout.shim..<layout.frame, PageTable.Mapping([.read, .execute], isUser: false))
-    map(layout.frame..<layout.tables, PageTable.Mapping([.read, .write], isUser: false))
+    map(layout.frame..<layout.tables.lowerBound, PageTable.Mapping([.read, .write], isUser: false))
     if transport == .mmio {
       map(
         layout.doorbell..<layout.doorbell + PageTable.pageSize,

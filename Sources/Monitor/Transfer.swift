@@ -23,7 +23,7 @@ extension ExecCtx {
   /// - Throws: `ExecError.badRange` where some byte of it is not the applet's to read.
   public func transferRegion() throws(ExecError) -> (offset: UInt64, count: UInt64) {
     try withBuffer(at: a1, count: a2, for: .read) { _ in }
-    return (a1 &- memory.layout.memory.lowerBound, a2)
+    return (a1 &- memory.layout.slot.lowerBound, a2)
   }
 
   /// Takes the bytes that the applet hands over in its present call to the end of the input buffer.

@@ -1,4 +1,5 @@
 import Applet
+import CLinux
 import DeviceTree
 import KVM
 import Machine
@@ -161,7 +162,8 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   case .exited(let status):
     if request.isVerbose { complain("swiftlet: exited with status \(status) after \(microseconds(since: start)) us") }
     reportRepairs(context)
-    return Int32(status)
+    // The kernel ends a process with its machine in half the time that it takes to end the machine first.
+    withExtendedLifetime(context) { exit(Int32(status)) }
   case .stopped: throw .failed(.stopped, "\(request.path): stopped")
   case .shutdown:
     if request.isVerbose { complain("swiftlet: turned its machine off after \(microseconds(since: start)) us") }
@@ -224,7 +226,7 @@ private func describe(_ image: borrowing AppletImage, _ request: RunRequest) {
 }
 
 private func describe(_ context: ExecCtx, _ start: Int64) {
-  let memory = context.isSecure ? context.memory.layout.memory : context.memory.slot
+  let memory = context.memory.slot
   let transport: StaticString =
     switch context.transport {
     case .hvc: "hvc"

@@ -35,8 +35,8 @@ struct GuestMemoryTests {
       memory.regions.map { "\($0.range.lowerBound) \($0.range.upperBound) \($0.access.rawValue) \($0.use)" } == [
         "\(0x8000_0000) \(0x8000_1000) 5 image", "\(0x8000_1000) \(0x8000_2000) 1 image",
         "\(0x8000_2000) \(0x8000_4000) 3 image", "\(0x8000_4000) \(0x8000_5000) 1 deviceTree",
-        "\(0x8000_5000) \(0x800b_f000) 3 heap",
-        "\(0x800c_0000) \(0x8010_0000) 3 stack",
+        "\(0x8001_0000) \(0x8005_0000) 3 stack",
+        "\(0x8006_b000) \(0x8012_5000) 3 heap",
       ])
   }
 
@@ -44,10 +44,10 @@ struct GuestMemoryTests {
     let memory = try memory()
     for (start, count, access) in [
       (0x8000_0000, 1, .read), (0x8000_0000, 4096, .read), (0x8000_0fff, 1, .execute), (0x8000_1000, 4096, .read),
-      (0x8000_2000, 0x2000, .write), (0x800b_efff, 1, .write), (0x800c_0000, 0x4_0000, .write),
-      (0x800f_ffff, 1, .read), (0x800f_ffff, 1, .write), (0x800f_fff0, 16, .write),
-      // Across regions that touch: text to heap for reading.
-      (0x8000_0000, 0xb_f000, .read), (0x8000_5000, 0xb_a000, .write), (0x8000_0ffc, 8, .read),
+      (0x8000_2000, 0x2000, .write), (0x8012_4fff, 1, .write), (0x8001_0000, 0x4_0000, .write),
+      (0x8004_ffff, 1, .read), (0x8004_ffff, 1, .write), (0x8004_fff0, 16, .write),
+      // Across regions that touch: text to device tree for reading.
+      (0x8000_0000, 0x5000, .read), (0x8006_b000, 0xb_a000, .write), (0x8000_0ffc, 8, .read),
     ] as [(UInt64, UInt64, Access)] {
       #expect(try refusal(memory, start, count, access) == nil, "\(start) \(count)")
     }
@@ -58,9 +58,10 @@ struct GuestMemoryTests {
     for (start, count, access, expected) in [
       // Outside: before, zero, guard page, monitor, far away, at the end of addresses.
       (0x7fff_ffff, 1, .read, .outside), (0x7fff_fff8, 16, .read, .outside), (0, 8, .read, .outside),
-      (0x800b_f000, 1, .read, .outside), (0x800b_efff, 2, .write, .outside), (0x800b_fff8, 16, .write, .outside),
-      (0x8010_0000, 1, .read, .outside), (0x800f_ffff, 2, .read, .outside), (0x800f_fff1, 16, .write, .outside),
-      (0x8010_1000, 8, .write, .outside), (0x8010_2000, 8, .write, .outside), (1 << 40, 8, .read, .outside),
+      (0x8000_f000, 1, .read, .outside), (0x8000_4fff, 2, .read, .outside), (0x8000_fff8, 16, .write, .outside),
+      (0x8005_0000, 1, .read, .outside), (0x8004_ffff, 2, .read, .outside), (0x8004_fff1, 16, .write, .outside),
+      (0x8005_1000, 8, .write, .outside), (0x8005_2000, 8, .write, .outside), (0x8006_aff8, 16, .write, .outside),
+      (0x8012_5000, 1, .read, .outside), (0x8012_4fff, 2, .write, .outside), (1 << 40, 8, .read, .outside),
       (.max - 7, 7, .read, .outside), (0x8000_0000, 0x10_0000, .read, .outside),
       (0x8000_0000, 1 << 62, .read, .outside),
       // Inside, but not so.

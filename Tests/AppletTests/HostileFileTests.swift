@@ -36,8 +36,8 @@ struct HostileFileTests {
       Issue.record("regions overlap: \(comment)")
     }
     for region in memory.regions
-    where !layout.memory.contains(region.range.lowerBound)
-      || region.range.upperBound > layout.memory.upperBound
+    where !layout.slot.contains(region.range.lowerBound)
+      || region.range.upperBound > layout.slot.upperBound
       || region.access.isSuperset(of: [.write, .execute])
     {
       Issue.record("region outside memory, or writable and executable: \(comment)")

@@ -29,18 +29,18 @@ struct FaultTests {
   private static func faults(_ host: Variant) -> [Case] {
     let isARM = host.architecture == "arm64"
     var cases = [
-      // 0x81000000: the monitor's pages begin behind 16 MiB of memory.
-      fault(host, "read-shim", read, at: "0x81000000"),
-      fault(host, "read-shim write", write, at: "0x81000000"),
-      fault(host, "read-shim jump", execute, at: "0x81000000"),
+      // 0x80050000: the monitor's pages begin behind the stack.
+      fault(host, "read-shim", read, at: "0x80050000"),
+      fault(host, "read-shim write", write, at: "0x80050000"),
+      fault(host, "read-shim jump", execute, at: "0x80050000"),
       fault(host, "write-text", write, at: "0x80000[0-9a-f]{3}"),
       fault(host, "execute-data", execute, at: "0x80002[0-9a-f]{3}"),
-      fault(host, "execute-stack", execute, at: "0x80ffff[0-9a-f]{2}"),
+      fault(host, "execute-stack", execute, at: "0x8004ff[0-9a-f]{2}"),
       fault(host, "null-read", read, at: "0x0"),
       fault(host, "null-call", execute, at: "0x0"),
       // The guard page below the stack of 256 KiB.
-      fault(host, "stack-overflow", write, at: "0x80fbff[0-9a-f]{2}"),
-      fault(host, "past-memory", read, at: "0xc1000000"),
+      fault(host, "stack-overflow", write, at: "0x8000ff[0-9a-f]{2}"),
+      fault(host, "past-memory", read, at: "0xc0050000"),
       fault(host, "past-memory 0xfffffffffffffff8", read, at: "0x[0-9a-f]+f8"),
       fault(host, "device", read, at: isARM ? "0x9000000" : "0x10000000"),
       fault(host, "undefined", "undefined instruction"),
@@ -67,10 +67,10 @@ struct FaultTests {
     return [
       stopped(host, "unknown-call", "call 0x7777, which does not exist"),
       stopped(host, "unknown-call 0xffffffffffffffff", "call 0xffffffffffffffff, which does not exist"),
-      stopped(host, "bad-address outside", "call 0x3 with 16 bytes at 0xc1000000, \(elsewhere)"),
+      stopped(host, "bad-address outside", "call 0x3 with 16 bytes at 0xc0050000, \(elsewhere)"),
       stopped(host, "bad-address wrap", "call 0x3 with 16 bytes at 0xfffffffffffffff8, \(elsewhere)"),
-      stopped(host, "bad-address past-end", "call 0x3 with 16 bytes at 0x80fffff1, \(elsewhere)"),
-      stopped(host, "bad-address guard", "call 0x3 with 16 bytes at 0x80fbfff8, \(elsewhere)"),
+      stopped(host, "bad-address past-end", "call 0x3 with 16 bytes at 0x8004fff1, \(elsewhere)"),
+      stopped(host, "bad-address guard", "call 0x3 with 16 bytes at 0x8000fff8, \(elsewhere)"),
       stopped(
         host, "bad-address too-long", "call 0x3 with 18446744073709551615 bytes at 0x80002[0-9a-f]{3}, \(elsewhere)"),
       stopped(

@@ -42,8 +42,8 @@ struct GuestTests {
         "regions",
         output: .pattern(
           "0: 0x80000000-\(page) r-x image\n1: \(page)-\(page) r-- image\n(2: \(page)-\(page) rw- image\n)?"
-            + "[23]: \(page)-\(page) r-- device tree\n[34]: \(page)-\(page) rw- heap\n"
-            + "[45]: \(page)-0x81000000 rw- stack\n")),
+            + "[23]: \(page)-\(page) r-- device tree\n[34]: 0x80010000-0x80050000 rw- stack\n"
+            + "[45]: \(page)-\(page) rw- heap\n")),
       host.applet("arguments", output: "0: arguments.elf\n"),
       host.applet("arguments a '' 'c d' -- --e", output: "0: arguments.elf\n1: a\n2: \n3: c d\n4: --\n5: --e\n"),
       host.applet("exit-status", status: 42, output: "exit-status: 42\n"),

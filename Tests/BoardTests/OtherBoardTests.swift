@@ -21,15 +21,15 @@ struct OtherBoardTests {
         host.applet("hello-c", output: hello("C")),
         host.applet("hello-pie", output: hello("C")),
         host.applet(
-          "read-shim", status: 121, output: .containing(["read-shim: reading 0x81000000"]),
-          errors: .containing(["read from memory that it may not read, address 0x81000000"])),
+          "read-shim", status: 121, output: .containing(["read-shim: reading 0x80050000"]),
+          errors: .containing(["read from memory that it may not read, address 0x80050000"])),
         host.applet("write 9000", output: .containing(["write: a line in two calls\n..."])),
         host.applet("read", input: "text", output: "textread: 4 bytes\n"),
         host.applet(
           "stack-overflow", status: 121, output: .containing(["calling without end"]),
-          errors: .containing(["address 0x80fbff"])),
+          errors: .containing(["address 0x8000ff"])),
         host.applet(
-          "bad-address guard", status: 121, output: .containing(["bad-address: "]), errors: .containing(["0x80fbfff8"])),
+          "bad-address guard", status: 121, output: .containing(["bad-address: "]), errors: .containing(["0x8000fff8"])),
         host.applet("bad-address last-byte", output: .containing(["allowed, as it should be"])),
         Variant(board: board, options: "--timeout 300ms ").applet(
           "loop", status: 124, output: "loop: spinning\n", errors: .containing(["still running at its time limit"])),

@@ -71,7 +71,7 @@ struct RunOptionTests {
         """
         swiftlet: hello-c\\.elf: entry 0x80000000
         (swiftlet:   segment 0x8000[0-9a-f]{4} [0-9]+ bytes r[w-][x-]
-        )+swiftlet: memory 0x80000000 to 0x81000000, calls by \(calls)
+        )+swiftlet: memory 0x80000000 to 0x810[0-9a-f]{5}, calls by \(calls)
         swiftlet: ready after [0-9]+ us
         swiftlet: exited with status 0 after [0-9]+ us
 

@@ -12,22 +12,23 @@ struct SecureLayoutTests {
       #expect(layout.slot.lowerBound % hostPage == 0)
       #expect(layout.slot.upperBound % hostPage == 0)
       #expect(layout.doorbell % hostPage == 0)
-      #expect(layout.memory.count == size)
-      // In this order, without a gap but the guard page.
-      #expect(layout.memory.lowerBound <= layout.image.lowerBound)
+      // In this order, without a gap but the guard's.
+      #expect(layout.slot.lowerBound <= layout.image.lowerBound)
       #expect(layout.image.lowerBound <= image.lowerBound && image.upperBound <= layout.image.upperBound)
       #expect(layout.image.upperBound == layout.deviceTree.lowerBound)
-      #expect(layout.deviceTree.upperBound == layout.heap.lowerBound)
-      #expect(layout.heap.upperBound + 4096 == layout.stack.lowerBound)
-      #expect(layout.stack.upperBound == layout.memory.upperBound)
-      #expect(layout.shim == layout.memory.upperBound)
+      #expect((4096..<4096 + 65536).contains(layout.stack.lowerBound - layout.deviceTree.upperBound))
+      #expect(layout.shim == layout.stack.upperBound)
       #expect(layout.frame == layout.shim + 4096)
-      #expect(layout.tables == layout.frame + 4096)
-      #expect(layout.tables + layout.tablesSize == layout.monitorEnd)
-      #expect(layout.slot.upperBound == layout.doorbell)
+      #expect(layout.tables.lowerBound == layout.frame + 4096)
+      #expect(layout.heap.lowerBound == layout.tables.upperBound)
+      #expect(layout.slot.upperBound == layout.heap.upperBound)
+      #expect(layout.doorbell == layout.slot.upperBound)
       for address in [layout.image.lowerBound, layout.heap.lowerBound, layout.stack.lowerBound, layout.shim] {
         #expect(address % 4096 == 0)
       }
+      // The applet has what was asked for: image, tree, a guard page, stack and heap, and less than a page of the host's more.
+      let fixed = layout.deviceTree.upperBound - layout.slot.lowerBound + 4096
+      #expect((size..<size + hostPage).contains(fixed + UInt64(layout.stack.count + layout.heap.count)))
       #expect(layout.stack.count >= min(size / 4, 256 << 10))
     }
   }
@@ -37,11 +38,12 @@ struct SecureLayoutTests {
     for size in [128 << 10, 4 << 20, 40 << 20] as [UInt64] {
       let layout = try SecureLayout(
         image: 0xbfe0_0000..<0xbfe0_1000, size: size, hostPage: hostPage, addressLimit: 1 << 40)
-      let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(layout.tablesSize), alignment: 4096)
+      let arena = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.tables.count, alignment: 4096)
       defer { arena.deallocate() }
       arena.initializeMemory(as: UInt8.self, repeating: 0)
-      var tables = PageTable(architecture: architecture, arena: arena, physical: layout.tables)
-      for page in stride(from: layout.memory.lowerBound, through: layout.doorbell, by: 4096) {
+      var tables = PageTable(architecture: architecture, arena: arena, physical: layout.tables.lowerBound)
+      for page in stride(from: layout.slot.lowerBound, through: layout.doorbell, by: 4096)
+      where !layout.tables.contains(page) {
         try tables.map(page..<page + 4096, .init([.read]))
       }
       // And eight regions elsewhere, each needing two tables of its own.
@@ -50,6 +52,15 @@ struct SecureLayoutTests {
         try tables.map(start..<start + 4096, .init([.read]))
       }
     }
+  }
+
+  @Test(arguments: pages)
+  func aSmallAppletStartsInOneBlock(hostPage: UInt64) throws {
+    let layout = try SecureLayout(
+      image: 0x8000_0000..<0x8000_9000, size: SecureLayout.defaultMemory, hostPage: hostPage, addressLimit: 1 << 38)
+    // Image, stack, shim, frame and the three tables that it takes.
+    #expect(layout.tables.lowerBound + 3 * 4096 <= 0x8020_0000)
+    #expect(layout.shim == 0x8005_0000)
   }
 
   @Test func anImageInPageZeroIsRefused() {

@@ -22,14 +22,14 @@ struct ConstructionTests {
   @Test(arguments: Host.all) func theProcessorStartsInTheShimWithTheAppletsRegistersInTheFrame(host: Host) throws {
     let fixture = try Fixture(host)
     let layout = fixture.context.memory.layout
-    #expect(layout.memory == Fixture.text..<Fixture.end)
+    #expect(layout.slot.lowerBound == Fixture.text && layout.heap.lowerBound == Fixture.heap)
     switch host.architecture {
     case .arm64:
       #expect(register(fixture, ARM64.pc) == layout.shim + 0x800)
       #expect(register(fixture, ARM64.pstate) == 0x3c5)  // EL1h, interrupts masked
       #expect(register(fixture, ARM64.spEL1) == layout.frame)
       #expect(register(fixture, ARM64.vbarEL1) == layout.shim)
-      #expect(register(fixture, ARM64.ttbr0EL1) == layout.tables)
+      #expect(register(fixture, ARM64.ttbr0EL1) == layout.tables.lowerBound)
       #expect(register(fixture, ARM64.mairEL1) & 0xffff == 0x04ff)
       #expect(register(fixture, ARM64.tcrEL1) & 0x3f == 25)
       #expect(register(fixture, ARM64.sctlrEL1) & 0x1005 == 0x1005)  // I, C, M
@@ -38,7 +38,7 @@ struct ConstructionTests {
     case .riscv64:
       #expect(register(fixture, RISCV64.stvec) == layout.shim)
       #expect(register(fixture, RISCV64.x(4)) == layout.frame)
-      #expect(register(fixture, RISCV64.satp) == 8 << 60 | layout.tables >> 12)
+      #expect(register(fixture, RISCV64.satp) == 8 << 60 | layout.tables.lowerBound >> 12)
       #expect(register(fixture, RISCV64.sstatus) >> 13 & 3 == 1)
     }
     // The shim's code is in its page, but for the instruction that leaves by MMIO.
@@ -89,7 +89,7 @@ struct ConstructionTests {
       if let found { #expect(found.physical < slot.address + slot.size || found.isDevice) }
     }
     #expect(try walker.translate(Fixture.guardPage) == nil)
-    #expect(try walker.translate(memory.tables) == nil)
+    #expect(try walker.translate(memory.tables.lowerBound) == nil)
   }
 
   @Test func callsTravelByHypercallWhereTheKernelForwardsThem() throws {

@@ -22,8 +22,8 @@ struct Host: CustomTestStringConvertible, Sendable {
 
 /// A context of the ordinary test applet with 1 MiB of memory on a scripted kernel, its input and output in files.
 ///
-/// Its memory: text 0x80000000, constants 0x80001000, variables 0x80002000, device tree 0x80004000, heap 0x80005000,
-/// guard page 0x800bf000, stack 0x800c0000 to 0x80100000.
+/// Its memory: text 0x80000000, constants 0x80001000, variables 0x80002000, device tree 0x80004000, a guard page at 0x8000f000,
+/// stack 0x80010000 to 0x80050000, the monitor's pages, heap from 0x8006b000.
 final class Fixture {
   let kernel: ScriptedKernel
   let context: ExecCtx
@@ -32,10 +32,11 @@ final class Fixture {
   static let text: UInt64 = 0x8000_0000
   static let constants: UInt64 = 0x8000_1000
   static let variables: UInt64 = 0x8000_2000
-  static let heap: UInt64 = 0x8000_5000
-  static let guardPage: UInt64 = 0x800b_f000
-  static let stack: UInt64 = 0x800c_0000
-  static let end: UInt64 = 0x8010_0000
+  static let guardPage: UInt64 = 0x8000_f000
+  static let stack: UInt64 = 0x8001_0000
+  /// The end of the stack.
+  static let end: UInt64 = 0x8005_0000
+  static let heap: UInt64 = 0x8006_b000
 
   init(
     _ host: Host, arguments: [String] = ["test.elf"], input: Int32 = -1, kernel given: ScriptedKernel? = nil,

@@ -104,7 +104,8 @@ struct StopTests {
     let host = Host.all[2]
     let kernel = ScriptedKernel(host.architecture)
     let context = try Fixture.context(host, kernel, memory: 2 << 30)
-    kernel.program = { $0.call(APPLET_CALL_GETRANDOM, Fixture.heap, 1 << 30) }
+    let heap = context.memory.layout.heap.lowerBound
+    kernel.program = { $0.call(APPLET_CALL_GETRANDOM, heap, 1 << 30) }
     context.deadline = Clock.monotonic + 20_000_000
     let start = Clock.monotonic
     #expect(throws: ExecError.limit(.deadline)) { try context.run() }

@@ -51,7 +51,7 @@
 #define APPLET_CALL_SLEEP 0x102     /* (nanoseconds) -> 0: comes back when they have passed */
 #define APPLET_CALL_YIELD 0x103     /* () -> 0: lets other contexts run */
 #define APPLET_CALL_REGION 0x104    /* (index, address) -> 0: writes a struct applet_region there; -ENOENT past the last.
-                                       Regions are whole pages; the stack's end is the end of the applet's memory */
+                                       Regions are whole pages, by ascending address */
 #define APPLET_CALL_ARGUMENTS 0x105 /* (address, length) -> size in bytes of all arguments, each ended by a zero byte, the
                                        first being the applet's name; copies as much of them as fits in length */
 #define APPLET_CALL_COUNTER 0x106   /* () -> ticks a second of the counter that the applet may read from now on without a
