@@ -70,12 +70,15 @@ struct FilterTests {
     [false, true])
   func runPath(architecture: Architecture, several: Bool) {
     check(architecture, several: several, ioctl, [5, 0xae80], expect: allow)
+    // The same to the kernel, which looks at the low half alone.
+    check(architecture, several: several, ioctl, [5, 0x1_0000_ae80], expect: allow)
+    check(architecture, several: several, 5000, [5, 0xae80], expect: kill)
     check(architecture, several: several, write, [1], expect: allow)
     check(architecture, several: several, mmap, [0, 4096, 3], expect: allow)
-    // KVM_CREATE_VM, TIOCSTI, a request with bits that the kernel does not look at, executable memory, another program.
+    // KVM_CREATE_VM, TIOCSTI, another request with bits that the kernel does not look at, executable memory, another program.
     check(architecture, several: several, ioctl, [5, 0xae01], expect: kill)
     check(architecture, several: several, ioctl, [0, 0x5412], expect: kill)
-    check(architecture, several: several, ioctl, [5, 0x1_0000_ae80], expect: kill)
+    check(architecture, several: several, ioctl, [5, 0x1_4010_aeab], expect: kill)
     check(architecture, several: several, mmap, [0, 4096, 5], expect: kill)
     check(architecture, several: several, execve, expect: kill)
     check(architecture, several: several, 5000, expect: kill)
@@ -98,6 +101,9 @@ struct FilterTests {
     for several in [0, 1] {
       let filter = linux_filter(architecture.auditNumber, Int32(several))
       #expect(answer(filter, to: Call(architecture: other.auditNumber, number: write)) == kill)
+      var run = Call(architecture: other.auditNumber, number: ioctl)
+      run.arguments[1] = 0xae80
+      #expect(answer(filter, to: run) == kill)
     }
     #expect(linux_filter(0xc000_003e, 0).len == 0)
   }
