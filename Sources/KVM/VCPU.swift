@@ -9,6 +9,7 @@ public struct VCPU: ~Copyable {
   private let runPage: Mapping
   private let descriptor: OwnedFD
   private let run: UnsafeMutablePointer<kvm_run>
+  private let isLinux: Bool
 
   init(_ descriptor: consuming OwnedFD, runPageSize: Int) throws(KVMError) {
     // A kernel that claims a smaller page than the structure has would make every field of it unsafe to read.
@@ -18,6 +19,7 @@ public struct VCPU: ~Copyable {
     // The page lives as long as this value, and KVM lays a struct kvm_run at its start.
     run = page.start.bindMemory(to: kvm_run.self, capacity: 1)
     runPage = page
+    isLinux = descriptor.kernel.isLinux
     self.descriptor = descriptor
   }
 
@@ -71,7 +73,9 @@ public struct VCPU: ~Copyable {
   @inline(__always)
   public func enter() throws(KVMError) -> Exit {
     linux_kick_target(run)
-    let result = descriptor.kernel.ioctl(descriptor.number, LINUX_KVM_RUN, 0)
+    let result =
+      isLinux
+      ? linux_ioctl(descriptor.number, LINUX_KVM_RUN, 0) : descriptor.kernel.ioctl(descriptor.number, LINUX_KVM_RUN, 0)
     if result >= 0 { return Exit(run) }
     if result == -Int(EINTR) || result == -Int(EAGAIN) { return .interrupted }
     throw .failed(.run, Errno(Int32(truncatingIfNeeded: -result)))

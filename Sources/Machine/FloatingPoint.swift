@@ -32,6 +32,12 @@ extension Architecture {
     return first..<first + (self == .arm64 ? 64 : 32)
   }
 
+  /// The register that makes an applet's use of the floating-point registers known to the shim: CPACR_EL1.FPEN, which lets the
+  /// first use trap (DDI 0487, D24.2.32). nil where the processor tells it without: sstatus.FS.
+  public func floatingPointWatch(isOn: Bool) -> RegisterSetting? {
+    self == .arm64 ? RegisterSetting(id: ARM64.cpacrEL1, value: isOn ? 0b01 << 20 : ARM64.cpacr) : nil
+  }
+
   /// The name of what a word of the trap frame holds; nil for words that hold no register of the applet's.
   public func frameWordName(_ word: Int) -> String? {
     switch Int32(word) {

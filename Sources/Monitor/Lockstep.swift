@@ -61,13 +61,18 @@ extension ExecCtx {
       }
     }
     addEights(0..<32)
-    addEights(a.architecture.floatingPointWords)
     func add(_ word: Int32, _ mask: UInt64 = .max) { difference |= (x[Int(word)] ^ y[Int(word)]) & mask }
     add(APPLET_FRAME_PC)
     add(APPLET_FRAME_STATUS, a.architecture.steadyStatus)
     add(APPLET_FRAME_CAUSE)
-    add(APPLET_FRAME_FP_CONTROL)
-    add(APPLET_FRAME_FP_STATUS)
+    // Where they are watched and neither has used them, they are what they were.
+    if x[Int(APPLET_FRAME_ON_EXIT)] != UInt64(APPLET_EXIT_WATCH)
+      || y[Int(APPLET_FRAME_ON_EXIT)] != UInt64(APPLET_EXIT_WATCH)
+    {
+      addEights(a.architecture.floatingPointWords)
+      add(APPLET_FRAME_FP_CONTROL)
+      add(APPLET_FRAME_FP_STATUS)
+    }
     return difference == 0
   }
 
@@ -88,7 +93,10 @@ extension ExecCtx {
     lockstep = shadows.isEmpty ? nil : Lockstep(primary: self, shadows: shadows, isParallel: parallel)
     lockstepReport.repairs = Array(repeating: 0, count: shadows.count + 1)
     for copy in [self] + shadows {
-      copy.frame[Int(APPLET_FRAME_ON_EXIT)] = shadows.isEmpty ? 0 : 1
+      copy.frame[Int(APPLET_FRAME_ON_EXIT)] = shadows.isEmpty ? 0 : UInt64(APPLET_EXIT_WATCH)
+      if let watch = architecture.floatingPointWatch(isOn: !shadows.isEmpty) {
+        try copy.vcpu.setRegister(watch.id, watch.value)
+      }
       if !shadows.isEmpty { try copy.allowCounter(false) }
     }
   }
@@ -281,6 +289,7 @@ final class Lockstep {
         frame[register] = value
       }
       frame[Int(APPLET_FRAME_PC)] &+= 4
+      frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
     }
     return true
   }
@@ -327,7 +336,9 @@ final class Lockstep {
     guard
       let (copy, register, bit) = faultInjection?.next(copies: count, registers: primary.architecture.generalRegisters)
     else { return }
-    self.copy(copy).frame[register] ^= 1 << UInt64(bit)
+    let frame = self.copy(copy).frame
+    frame[register] ^= 1 << UInt64(bit)
+    frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
     faultInjection?.report?(copy, primary.architecture.registerName(register), bit)
   }
 }

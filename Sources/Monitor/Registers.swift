@@ -16,7 +16,10 @@ extension ExecCtx {
 
   /// Sets the call's result, x0 or a0; in its shadows too.
   @inline(__always)
-  public func ret(_ value: UInt64) { setRegister(architecture.callRegister, value) }
+  public func ret(_ value: UInt64) {
+    frame[architecture.callRegister] = value
+    if lockstep != nil { setShadowRegisters(architecture.callRegister, value) }
+  }
   /// Sets the call's result; negative numbers are sign-extended.
   public func ret(_ value: Int64) { ret(UInt64(bitPattern: value)) }
   /// Sets the call's result; zero-extended.
@@ -31,15 +34,15 @@ extension ExecCtx {
   }
 
   /// Sets a general register, in the context's shadows too.
-  @inline(__always)
   public func setRegister(_ number: Int, _ value: UInt64) {
     precondition(architecture.generalRegisters.contains(number))
     frame[number] = value
-    if lockstep != nil { setShadowRegister(number, value) }
+    for copy in [self] + shadows { copy.frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS) }
+    setShadowRegisters(number, value)
   }
 
   @inline(never)
-  private func setShadowRegister(_ number: Int, _ value: UInt64) {
+  private func setShadowRegisters(_ number: Int, _ value: UInt64) {
     for shadow in shadows { shadow.frame[number] = value }
   }
 

@@ -79,7 +79,7 @@ extension ExecCtx {
       while exitStatus == nil {
         if let lockstep { try lockstep.step() } else { try schedule() }
         calls &+= 1
-        if let handler { try handler(self) } else { try secureHandler(self) }
+        if let handler { try handler(self) } else { try answer(self) }
         if hasFaultInjection { lockstep?.injectFault() }
       }
       try flush()
@@ -125,7 +125,10 @@ extension ExecCtx {
   /// Lets the applet make the present call again when the context is run on.
   func repeatCall() {
     // SVC and ECALL have four bytes, and PC is behind them.
-    for copy in [self] + shadows { copy.frame[Int(APPLET_FRAME_PC)] &-= 4 }
+    for copy in [self] + shadows {
+      copy.frame[Int(APPLET_FRAME_PC)] &-= 4
+      copy.frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+    }
   }
 
   /// Waits in the monitor as the guest would wait: a stop or a limit ends it.

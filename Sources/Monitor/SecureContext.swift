@@ -91,6 +91,7 @@ extension ExecCtx.Parts {
     frame[Int(APPLET_FRAME_PC)] = entry
     frame[Int(APPLET_FRAME_STATUS)] = architecture.initialStatus
     frame[Int(APPLET_FRAME_DOORBELL)] = layout.doorbell
+    frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_REGISTERS)
     return Self(
       vcpu: vcpu, machine: machine, memory: memory, tables: tables, frame: frame, transport: transport,
       described: described, kernel: system.kernel, processors: nil)

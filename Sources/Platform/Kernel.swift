@@ -15,6 +15,12 @@ public protocol Kernel: AnyObject {
   func map(length: Int, protection: Int32, flags: Int32, descriptor: Int32) -> Int
   /// munmap(2).
   func unmap(_ address: UnsafeMutableRawPointer, length: Int) -> Int
+  /// Whether `ioctl` is no more than Linux's own: the run path makes it by itself then.
+  var isLinux: Bool { get }
+}
+
+extension Kernel {
+  public var isLinux: Bool { false }
 }
 
 /// Linux, as it is.
@@ -30,4 +36,5 @@ public final class LinuxKernel: Kernel {
     linux_mmap(length, protection, flags, descriptor, 0)
   }
   public func unmap(_ address: UnsafeMutableRawPointer, length: Int) -> Int { linux_munmap(address, length) }
+  public var isLinux: Bool { true }
 }

@@ -80,16 +80,21 @@
 #define APPLET_FRAME_STATUS 33  /* SPSR_EL1, sstatus */
 #define APPLET_FRAME_CAUSE 34   /* ESR_EL1, scause */
 #define APPLET_FRAME_ADDRESS 35 /* FAR_EL1, stval */
-#define APPLET_FRAME_ON_EXIT 36  /* set by the monitor: not zero, the shim saves the floating-point registers at each exit */
+#define APPLET_FRAME_ON_EXIT 36  /* APPLET_EXIT_WATCH, set by the monitor, with APPLET_EXIT_SAVED from the shim; or 0 */
 #define APPLET_FRAME_DOORBELL 37 /* arm64: where the shim stores to leave the guest by MMIO */
-#define APPLET_FRAME_ON_ENTRY 38 /* APPLET_ENTRY_…, set by the monitor for the next entry, cleared by the shim */
+#define APPLET_FRAME_ON_ENTRY 38 /* APPLET_ENTRY_…, set by the monitor for the next entry, cleared by the shim; with 0 the
+                                    shim loads only what an exit changes: x0 to x2, or PC, t0, a0, a1 and a7 */
 #define APPLET_FRAME_FP_CONTROL 40 /* FPCR, fcsr */
 #define APPLET_FRAME_FP_STATUS 41  /* FPSR */
 #define APPLET_FRAME_FP 64      /* q0 to q31 (two words each), f0 to f31 (one word each) */
 #define APPLET_FRAME_WORDS 128
 
-#define APPLET_ENTRY_FENCE 1 /* forget cached translations and instructions */
-#define APPLET_ENTRY_FP 2    /* load the floating-point registers from the frame */
+#define APPLET_ENTRY_FENCE 1     /* forget cached translations and instructions, and load all general registers */
+#define APPLET_ENTRY_FP 2        /* load the floating-point registers from the frame, and all general ones */
+#define APPLET_ENTRY_REGISTERS 4 /* load all general registers, PC and PSTATE from the frame */
+
+#define APPLET_EXIT_WATCH 1 /* save the floating-point registers at each exit before which the applet has used them */
+#define APPLET_EXIT_SAVED 2 /* the last exit was such a one */
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

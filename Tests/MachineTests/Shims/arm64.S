@@ -45,7 +45,7 @@
   mrs x1, far_el1
   stp x0, x1, [sp, #WORD(APPLET_FRAME_CAUSE)]
   ldp x1, x2, [sp, #WORD(APPLET_FRAME_ON_EXIT)] // x2: the doorbell
-  cbnz x1, save_floating_point
+  cbnz x1, watch_floating_point
 leave:
   mov x0, #1
   hvc #0  // with the MMIO transport: str w0, [x2]
@@ -60,10 +60,16 @@ leave:
   vector 0x780, broken
 
   .org 0x800
-// Where a vCPU starts, and where it goes on after each exit: all registers come from the frame.
+// Where a vCPU starts, and where it goes on after each exit. Unless the frame asks for more, the registers that the exit has
+// changed come from it; the applet's others, its PC and its state are still where they were.
 resume:
   ldr x1, [sp, #WORD(APPLET_FRAME_ON_ENTRY)]
   cbnz x1, prepare
+  ldp x1, x2, [sp, #WORD(1)]
+  ldr x0, [sp, #WORD(0)]
+  eret
+
+// The rare work of an exit or entry, asked for by the frame.
 restore:
   ldp x0, x1, [sp, #WORD(APPLET_FRAME_PC)]
   msr elr_el1, x0
@@ -86,8 +92,21 @@ restore:
   ldp x2, x3, [sp, #WORD(2)]
   ldp x0, x1, [sp, #WORD(0)]
   eret
-
-// The rare work of an exit or entry, asked for by the frame.
+// The applet's first floating-point instruction since the last exit traps: only behind one is there anything to save.
+watch_floating_point: // it may change x0 to x2 alone: the next entry loads no others
+  mrs x0, esr_el1
+  lsr x0, x0, #26
+  cmp x0, #0x07 // the exception class of such a trap
+  b.eq allow_floating_point
+  mov x1, #APPLET_EXIT_WATCH
+  mrs x0, cpacr_el1
+  tbnz x0, #21, save_floating_point // FPEN is 0b11
+  str x1, [sp, #WORD(APPLET_FRAME_ON_EXIT)]
+  b leave
+allow_floating_point:
+  mov x0, #0b11 << 20
+  msr cpacr_el1, x0
+  b restore
 save_floating_point:
   stp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
   stp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
@@ -108,6 +127,10 @@ save_floating_point:
   mrs x0, fpcr
   mrs x1, fpsr
   stp x0, x1, [sp, #WORD(APPLET_FRAME_FP_CONTROL)]
+  mov x0, #0b01 << 20
+  msr cpacr_el1, x0
+  mov x0, #APPLET_EXIT_WATCH | APPLET_EXIT_SAVED
+  str x0, [sp, #WORD(APPLET_FRAME_ON_EXIT)]
   b leave
 prepare:
   str xzr, [sp, #WORD(APPLET_FRAME_ON_ENTRY)]

@@ -48,14 +48,25 @@ trap:
   csrr t0, stval
   sd t0, WORD(APPLET_FRAME_ADDRESS)(tp)
   ld t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
-  bnez t0, save_floating_point
+  bnez t0, watch_floating_point
 leave:
   lui a7, 0x8000 // SBI's experimental extension range begins at 0x08000000
   ecall
-// Where a vCPU starts, and where it goes on after each exit: all registers come from the frame, whose address is in tp.
+// Where a vCPU starts, and where it goes on after each exit; the frame's address is in tp. Unless the frame asks for more, PC
+// and the registers that the exit has changed come from it; the applet's others are still where they were, tp in sscratch.
 resume:
   ld t0, WORD(APPLET_FRAME_ON_ENTRY)(tp)
   bnez t0, prepare
+  ld t0, WORD(APPLET_FRAME_PC)(tp)
+  csrw sepc, t0
+  ld t0, WORD(5)(tp)
+  ld a0, WORD(10)(tp) // SBI's return values are there
+  ld a1, WORD(11)(tp)
+  ld a7, WORD(17)(tp)
+  csrrw tp, sscratch, tp
+  sret
+
+// The rare work of an exit or entry, asked for by the frame.
 restore:
   ld t0, WORD(APPLET_FRAME_PC)(tp)
   csrw sepc, t0
@@ -93,9 +104,20 @@ restore:
   ld x31, WORD(31)(tp)
   csrrw tp, sscratch, tp
   sret
-
-// The rare work of an exit or entry, asked for by the frame.
+// sstatus.FS says whether the applet has changed a floating-point register since the last exit: only then is there anything
+// to save.
+watch_floating_point: // it may change t0, a0, a1 and a7 alone: the next entry loads no others
+  csrr t0, sstatus
+  not t0, t0
+  srli t0, t0, 13
+  andi t0, t0, 3
+  beqz t0, save_floating_point // FS is 0b11, dirty
+  li t0, APPLET_EXIT_WATCH
+  sd t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
+  j leave
 save_floating_point:
+  li t0, APPLET_EXIT_WATCH | APPLET_EXIT_SAVED
+  sd t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
   fsd f0, WORD(APPLET_FRAME_FP + 0)(tp)
   fsd f1, WORD(APPLET_FRAME_FP + 1)(tp)
   fsd f2, WORD(APPLET_FRAME_FP + 2)(tp)
@@ -130,6 +152,8 @@ save_floating_point:
   fsd f31, WORD(APPLET_FRAME_FP + 31)(tp)
   frcsr t0
   sd t0, WORD(APPLET_FRAME_FP_CONTROL)(tp)
+  li t0, 0b01 << 13
+  csrc sstatus, t0 // clean: 0b10
   j leave
 prepare:
   sd zero, WORD(APPLET_FRAME_ON_ENTRY)(tp)
