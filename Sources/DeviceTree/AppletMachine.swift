@@ -18,7 +18,9 @@ extension MachineDescription {
   }
 
   /// Bytes that the tree of a secure context with so many bytes of arguments can need.
-  public static func treeRoom(_ argumentSize: Int) -> UInt64 { 2048 + UInt64(argumentSize) }
+  public static func treeRoom(_ argumentSize: Int, _ changes: TreeChanges) -> UInt64 {
+    changes.room(2048 + UInt64(argumentSize))
+  }
 }
 
 extension MachineDescription {
@@ -34,7 +36,7 @@ extension MachineDescription {
   }
 
   /// Bytes that the tree of a program with so many bytes of arguments, on so many processors, can need.
-  public static func treeRoom(program argumentSize: Int, processors: Int) -> UInt64 {
-    8192 + UInt64(argumentSize) + UInt64(processors) * 1024
+  public static func treeRoom(program argumentSize: Int, processors: Int, _ changes: TreeChanges) -> UInt64 {
+    changes.room(8192 + UInt64(argumentSize) + UInt64(processors) * 1024)
   }
 }

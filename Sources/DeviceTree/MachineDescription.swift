@@ -28,7 +28,7 @@ public struct MachineDescription: Sendable {
   /// virtio devices with the MMIO transport, by ascending address.
   public var virtio: [DeviceWindow] = []
   public var chosen = Chosen()
-  /// nil where the monitor takes no calls.
+  /// nil for no node.
   public var hypervisor: Hypervisor?
 
   public init(architecture: Architecture, kind: Kind, memory: [Range<UInt64>], processors: Processors) {
@@ -155,8 +155,9 @@ public struct MachineDescription: Sendable {
       }
     }
 
-    public var method: Method
+    /// nil where the guest cannot call.
+    public var method: Method?
 
-    public init(method: Method) { self.method = method }
+    public init(method: Method?) { self.method = method }
   }
 }

@@ -42,7 +42,6 @@ extension MachineDescription {
       }
       chosen.rngSeed.withUnsafeBytes { if !$0.isEmpty { node.property("rng-seed", bytes: $0) } }
       if let seed = chosen.kaslrSeed { node.property("kaslr-seed", wide: seed) }
-      chosen.arguments.withUnsafeBytes { if !$0.isEmpty { node.property("swiftlet,arguments", bytes: $0) } }
     }
   }
 
@@ -66,8 +65,11 @@ extension MachineDescription {
     root.node("hypervisor") { node in
       node.property("compatible", "swiftlet,monitor-1")
       node.property("swiftlet,abi-version", UInt32(APPLET_ABI_MAJOR), UInt32(APPLET_ABI_MINOR))
-      node.property("method", hypervisor.method.name)
-      node.property("swiftlet,calls", 0, UInt32(APPLET_CALL_LAST))
+      if let method = hypervisor.method {
+        node.property("method", method.name)
+        node.property("swiftlet,calls", 0, UInt32(APPLET_CALL_LAST))
+      }
+      chosen.arguments.withUnsafeBytes { if !$0.isEmpty { node.property("swiftlet,arguments", bytes: $0) } }
     }
   }
 }

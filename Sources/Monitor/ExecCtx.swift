@@ -91,6 +91,8 @@ public final class ExecCtx: @unchecked Sendable {
     public var processors = 1
     /// The applet's name and arguments.
     public var arguments: [String] = []
+    /// What to make of the generated device tree.
+    public var deviceTree = TreeChanges()
     /// Descriptors of its console.
     public var output: Int32 = STDOUT_FILENO
     public var input: Int32 = STDIN_FILENO
@@ -126,6 +128,13 @@ public final class ExecCtx: @unchecked Sendable {
     vcpu = parts.vcpu
     machine = parts.machine
     memory = parts.memory
+  }
+
+  /// The flattened device tree that it was given; a non-secure context may have changed it since. Empty where there is none.
+  public var deviceTree: [UInt8] {
+    guard let region = memory.regions.first(where: { $0.use == .deviceTree }) else { return [] }
+    let room = memory.bytes(at: region.range.lowerBound, count: Int(region.range.upperBound - region.range.lowerBound))
+    return Array(treeIn: UnsafeRawBufferPointer(room))
   }
 
   /// Ends the applet: `run()` returns behind the present call.

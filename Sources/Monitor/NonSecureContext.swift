@@ -37,7 +37,8 @@ extension ExecCtx {
     do {
       layout = try ProgramLayout(
         image: image.range, size: memorySize,
-        deviceTree: MachineDescription.treeRoom(program: options.argumentSize, processors: options.processors),
+        deviceTree: MachineDescription.treeRoom(
+          program: options.argumentSize, processors: options.processors, options.deviceTree),
         hostPage: UInt64(linux_page_size()), addressLimit: 1 << UInt64(system.addressBits(of: architecture)))
     } catch { throw .image(.layout(error, memory: memorySize)) }
     var described = MachineDescription(program: layout, architecture: architecture, arguments: options.argumentBytes)
@@ -76,7 +77,7 @@ extension ExecCtx {
         described: described, memory: memory, tables: tables, start: start, peripherals: peripherals, system: system)
     } catch { throw .kvm(error) }
     let room = parts.memory.bytes(at: deviceTree.lowerBound, count: Int(deviceTree.upperBound - deviceTree.lowerBound))
-    do { _ = try parts.described.writeTree(to: room) } catch { throw .deviceTree(error) }
+    do { _ = try parts.described.writeTree(to: room, options.deviceTree) } catch { throw .deviceTree(error) }
     self.init(parts, options: options)
   }
 }
@@ -90,7 +91,7 @@ extension ExecCtx.Parts {
     let architecture = described.architecture
     var described = described
     let machine = try system.makeVirtualMachine()
-    if try !machine.forwardCalls(architecture) { described.hypervisor = nil }
+    if try !machine.forwardCalls(architecture) { described.hypervisor?.method = nil }
     let size = Int(memory.slot.upperBound - memory.slot.lowerBound)
     try machine.setMemory(
       slot: 0, address: memory.slot.lowerBound, memory: memory.bytes(at: memory.slot.lowerBound, count: size))

@@ -21,7 +21,7 @@ extension ExecCtx {
   ) throws(LoadError) {
     let machine = MachineDescription(
       applet: memory.layout, architecture: architecture, arguments: options.argumentBytes)
-    do { try memory.writeTree(of: machine) } catch { throw .deviceTree(error) }
+    do { try memory.writeTree(of: machine, options.deviceTree) } catch { throw .deviceTree(error) }
     let parts: Parts
     do {
       parts = try .secure(
@@ -42,7 +42,8 @@ extension ExecCtx {
     let layout: SecureLayout
     do {
       layout = try SecureLayout(
-        image: image.range, size: memorySize, deviceTree: MachineDescription.treeRoom(options.argumentSize),
+        image: image.range, size: memorySize,
+        deviceTree: MachineDescription.treeRoom(options.argumentSize, options.deviceTree),
         hostPage: UInt64(linux_page_size()), addressLimit: 1 << UInt64(system.addressBits(of: architecture)))
     } catch { throw .image(.layout(error, memory: memorySize)) }
     var memory: GuestMemory

@@ -36,6 +36,9 @@ public struct FileContents: ~Copyable {
     mapping.bytes.copyMemory(from: bytes)
   }
 
+  /// A copy of the bytes.
+  public var array: [UInt8] { Array(bytes) }
+
   /// The bytes. The pointer is good while this value lives.
   package var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: mapping.start, count: count) }
 

@@ -1,10 +1,11 @@
 /// The commands of the command line, with what `help` says of each.
 enum Command: CaseIterable {
-  case run, check, help
+  case run, dtb, check, help
 
   var name: StaticString {
     switch self {
     case .run: "run"
+    case .dtb: "dtb"
     case .check: "check"
     case .help: "help"
     }
@@ -14,6 +15,7 @@ enum Command: CaseIterable {
   var summary: StaticString {
     switch self {
     case .run: "run an applet and end with its status"
+    case .dtb: "write the device tree that a guest would get"
     case .check: "say whether this host can run applets, and what to do where it cannot"
     case .help: "explain a command"
     }
@@ -23,6 +25,7 @@ enum Command: CaseIterable {
   var synopsis: StaticString {
     switch self {
     case .run: "[OPTION]… APPLET.elf [ARGUMENT]…, or --linux IMAGE [OPTION]…"
+    case .dtb: "[OPTION]… APPLET.elf [ARGUMENT]…, or --linux IMAGE [OPTION]…"
     case .check: ""
     case .help: "[COMMAND]"
     }
@@ -31,6 +34,7 @@ enum Command: CaseIterable {
   var options: [Option] {
     switch self {
     case .run: runOptions
+    case .dtb: dtbOptions
     case .check, .help: []
     }
   }
@@ -47,6 +51,10 @@ enum Command: CaseIterable {
       SIZE is a number of bytes, or one with K, M, G or T behind it. DURATION is a number of seconds, or one with ns, us,
       ms, s, m, h or d behind it.
 
+      A device tree tells the guest its machine; its address is in x0, or a1. An --overlay changes it, with target-path or
+      labels of its own, and --dtb takes its place; neither may say what is not so: memory, processors or devices that the
+      machine does not have. swiftlet dtb writes the tree.
+
       Exit status: the applet's own (0 to 119 are left to it, 134 is a panic of its library), or
         120  copies in lockstep differed, and no majority of them agreed
         121  the applet broke a rule: an exception, a call that does not exist, memory that is not its own
@@ -54,7 +62,7 @@ enum Command: CaseIterable {
         123  the host cannot run it: see swiftlet check
         124  a limit of time was reached
         125  it was stopped from outside
-        126  the file is no applet that can be run
+        126  the file is no applet that can be run, or no device tree that can be used
         127  the file cannot be read
 
       With --non-secure APPLET.elf is a bare-metal program for system mode: memory and devices at their physical addresses,
@@ -69,6 +77,14 @@ enum Command: CaseIterable {
       Exit status: 0 when it powers itself off, 122 to 127 as above, or
         133  it asked for a reset
         134  its kernel panicked
+
+      """
+    case .dtb:
+      """
+      Makes the machine that swiftlet run would make with these words, and writes the flattened device tree that its guest
+      would get: "swiftlet dtb hello.elf | dtc -I dtb -" shows it. See swiftlet help run for the options.
+
+      Exit status: 0, or as that of swiftlet run where the machine cannot be made.
 
       """
     case .check:

@@ -48,6 +48,7 @@ struct Main {
     let parsed = try parse(words, options: command.options, command: command)
     switch command {
     case .run: return try run(parsed)
+    case .dtb: return try dtb(parsed)
     case .check: return try check(parsed)
     case .help: return try help(parsed)
     }

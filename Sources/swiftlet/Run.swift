@@ -7,7 +7,7 @@ import Monitor
 import Platform
 import Supervisor
 
-let runOptions = appletOptions + linuxOptions
+let runOptions = appletOptions + treeOptions + linuxOptions
 
 private let appletOptions = [
   Option("memory", short: "m", argument: "SIZE", help: "memory for image, heap and stack (default 16M)"),
@@ -39,6 +39,7 @@ struct RunRequest {
   var isSandboxed = true
   var isVerbose = false
   var isSecure = true
+  var tree = TreeRequest()
   var options = ExecCtx.Options()
 
   init(_ words: ParsedWords) throws(Failure) {
@@ -82,7 +83,9 @@ struct RunRequest {
         default: throw .usage(.run, "--transport '\(value)' does not exist: give hvc or mmio")
         }
       case "verbose": isVerbose = true
-      case let name: throw .usage(.run, "--\(name) needs --linux")
+      case let name:
+        if tree.take(name, value) { continue }
+        throw .usage(.run, "--\(name) needs --linux")
       }
     }
     if faultPercent > 0, shadows == 0 { throw .usage(.run, "--inject-faults needs --lockstep or --shadows") }
@@ -110,49 +113,62 @@ struct RunRequest {
   }
 }
 
-/// `swiftlet run`.
-func run(_ words: ParsedWords) throws(Failure) -> Int32 {
-  if words.options.contains(where: { runOptions[$0.index].long.description == "linux" }) { return try runLinux(words) }
-  let request = try RunRequest(words)
-  guard let architecture = Architecture.host else {
-    throw .failed(.host, "this host is neither ARM64 nor RISC-V: applets run there, or on an emulated board (make run)")
-  }
-  if architecture == .riscv64, request.options.transport != nil {
-    throw .usage(.run, "--transport is for arm64: on riscv64 calls always travel by SBI")
-  }
-  let start = Clock.monotonic
-  if request.isSandboxed { try sandbox { () throws(Sandbox.Failure) in try Sandbox.closeInherited() } }
-  let kernel = LinuxKernel()
-  let image: AppletImage
-  do { image = try AppletImage(path: request.path, architecture: architecture, kernel: kernel) } catch {
-    throw .failed(error.isUnreadable ? .unreadable : .image, "\(request.path): \(error.description)")
-  }
-  let system: System
-  do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
-  if request.isVerbose { describe(image, request) }
-  let context: ExecCtx
-  do {
-    context = try ExecCtx(
-      image: image, secure: request.isSecure, memorySize: request.memory, system: system, architecture: architecture,
-      options: request.options)
-  } catch {
-    switch error {
-    case .image(let error): throw .failed(.image, "\(request.path): \(error.description)")
-    case .kvm(.failed(.setDeviceAttribute, _)) where request.options.transport == .hvc:
+extension RunRequest {
+  /// Loads the program and makes the context that is asked for.
+  func makeContext(_ kernel: any Kernel) throws(Failure) -> ExecCtx {
+    guard let architecture = Architecture.host else {
       throw .failed(
-        .host, "--transport hvc: this kernel has no SMCCC filter (Linux 6.4 and later have): use --transport mmio")
-    case .deviceTree(let error): throw .failed(.image, "\(request.path): \(error.description)")
-    case .kvm(let error): throw .failed(.host, error.description)
+        .host, "this host is neither ARM64 nor RISC-V: applets run there, or on an emulated board (make run)")
+    }
+    if architecture == .riscv64, options.transport != nil {
+      throw .usage(.run, "--transport is for arm64: on riscv64 calls always travel by SBI")
+    }
+    let image: AppletImage
+    do { image = try AppletImage(path: path, architecture: architecture, kernel: kernel) } catch {
+      throw .failed(error.isUnreadable ? .unreadable : .image, "\(path): \(error.description)")
+    }
+    var options = options
+    options.deviceTree = try tree.read(kernel)
+    let system: System
+    do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
+    if isVerbose { describe(image, self) }
+    do {
+      return try ExecCtx(
+        image: image, secure: isSecure, memorySize: memory, system: system, architecture: architecture,
+        options: options)
+    } catch {
+      switch error {
+      case .image(let error): throw .failed(.image, "\(path): \(error.description)")
+      case .kvm(.failed(.setDeviceAttribute, _)) where options.transport == .hvc:
+        throw .failed(
+          .host, "--transport hvc: this kernel has no SMCCC filter (Linux 6.4 and later have): use --transport mmio")
+      case .deviceTree(let error): throw tree.failure(error, path)
+      case .kvm(let error): throw .failed(.host, error.description)
+      }
     }
   }
+}
+
+extension ParsedWords {
+  /// Whether these words of `swiftlet run` are about a Linux guest.
+  var isAboutLinux: Bool { options.contains { runOptions[$0.index].long.description == "linux" } }
+}
+
+/// `swiftlet run`.
+func run(_ words: ParsedWords) throws(Failure) -> Int32 {
+  if words.isAboutLinux { return try runLinux(words) }
+  let request = try RunRequest(words)
+  let start = Clock.monotonic
+  if request.isSandboxed { try sandbox { () throws(Sandbox.Failure) in try Sandbox.closeInherited() } }
+  let context = try request.makeContext(LinuxKernel())
   if request.isVerbose { describe(context, start) }
   if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }
   context.server = makeServices()
   context.cpuBudget = request.cpuBudget
   context.callBudget = request.callBudget
-  if request.shadows > 0 { try addShadows(context, request, system) }
+  if request.shadows > 0 { try addShadows(context, request) }
   if request.isSandboxed {
-    try sandbox { () throws(Sandbox.Failure) in try Sandbox.enter(architecture, several: request.isSeveral) }
+    try sandbox { () throws(Sandbox.Failure) in try Sandbox.enter(context.architecture, several: request.isSeveral) }
   } else {
     complain("swiftlet: --no-sandbox: this process keeps all its rights while the applet runs")
   }
@@ -177,9 +193,10 @@ private func sandbox(_ step: () throws(Sandbox.Failure) -> Void) throws(Failure)
 }
 
 /// Makes the copies for `--lockstep`, `--shadows` and `--inject-faults`.
-private func addShadows(_ context: ExecCtx, _ request: RunRequest, _ system: borrowing System) throws(Failure) {
+private func addShadows(_ context: ExecCtx, _ request: RunRequest) throws(Failure) {
   var shadows: [ExecCtx] = []
   do {
+    let system = try System(kernel: LinuxKernel())
     for _ in 0..<request.shadows { shadows.append(try context.clone(on: system)) }
     try context.setShadows(shadows, parallel: request.isParallel)
   } catch { throw .failed(.host, error.description) }

@@ -17,7 +17,8 @@ let linuxOptions = [
 ]
 
 /// What the words of `swiftlet run --linux` ask for.
-private struct LinuxRequest {
+struct LinuxRequest {
+  var tree = TreeRequest()
   var options = LinuxOptions(kernel: "")
   var timeout: Int64?
   var isVerbose = false
@@ -57,7 +58,9 @@ private struct LinuxRequest {
         options.ports.append(LinuxOptions.Port(name: String(parts[0]), path: String(parts[1])))
       case "timeout": timeout = try RunRequest.duration("--timeout", value)
       case "verbose": isVerbose = true
-      default: throw .usage(.run, "--\(name) is for applets, and --linux runs none")
+      default:
+        if tree.take(name, value) { continue }
+        throw .usage(.run, "--\(name) is for applets, and --linux runs none")
       }
     }
     if let word = words.operands.first {
@@ -70,23 +73,32 @@ private struct LinuxRequest {
   }
 }
 
+extension LinuxRequest {
+  /// Loads the kernel and makes the machine that is asked for.
+  func makeMachine(_ kernel: any Kernel) throws(Failure) -> LinuxMachine {
+    guard let architecture = Architecture.host else {
+      throw .failed(
+        .host, "this host is neither ARM64 nor RISC-V: guests run there, or on an emulated board (make run)")
+    }
+    var options = options
+    options.deviceTree = try tree.read(kernel)
+    if let timeout { options.deadline = Clock.monotonic.addingSaturating(timeout) }
+    let system: System
+    do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
+    do {
+      return try LinuxMachine(options, system: system, architecture: architecture) {
+        // The terminal is raw: a line feed alone would not bring it back to the first column.
+        complain("swiftlet: \($0)\r")
+      }
+    } catch { throw failure(error) }
+  }
+}
+
 /// `swiftlet run --linux`.
 func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
-  var request = try LinuxRequest(words)
-  guard let architecture = Architecture.host else {
-    throw .failed(.host, "this host is neither ARM64 nor RISC-V: guests run there, or on an emulated board (make run)")
-  }
-  if let timeout = request.timeout { request.options.deadline = Clock.monotonic.addingSaturating(timeout) }
+  let request = try LinuxRequest(words)
   let kernel = LinuxKernel()
-  let system: System
-  do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
-  let machine: LinuxMachine
-  do {
-    machine = try LinuxMachine(request.options, system: system, architecture: architecture) {
-      // The terminal is raw: a line feed alone would not bring it back to the first column.
-      complain("swiftlet: \($0)\r")
-    }
-  } catch { throw failure(error, request.options) }
+  let machine = try request.makeMachine(kernel)
   if request.isVerbose {
     complain("swiftlet: command line: \(request.options.commandLine)")
     complain("swiftlet: interrupts: \(machine.interruptControllerName)")
@@ -97,7 +109,7 @@ func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
     for signal in [SIGTERM, SIGINT, SIGHUP] { try machine.stop(on: signal, kernel: kernel) }
   } catch { throw .failed(.host, LinuxError.host(error).description) }
   let outcome: LinuxOutcome
-  do { outcome = try machine.run() } catch { throw failure(error, request.options) }
+  do { outcome = try machine.run() } catch { throw request.failure(error) }
   let path = request.options.kernel
   switch outcome {
   case .poweredOff: return Status.success.rawValue
@@ -108,15 +120,18 @@ func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
   }
 }
 
-private func failure(_ error: LinuxError, _ options: LinuxOptions) -> Failure {
-  switch error {
-  case .kernel(let problem):
-    .failed(problem.isUnreadable ? .unreadable : .image, "\(options.kernel): \(error.description)")
-  case .layout: .failed(.image, "\(options.kernel): \(error.description)")
-  case .initrd: .failed(.unreadable, "\(options.initrd ?? ""): \(error.description)")
-  case .disk(let number, _): .failed(.unreadable, "\(options.disks[number].path): \(error.description)")
-  case .port(let number, _): .failed(.unreadable, "\(options.ports[number].path): \(error.description)")
-  case .unexpectedExit: .failed(.brokeRule, "\(options.kernel): \(error.description)")
-  case .deviceTree, .noInterruptController, .processors, .kvm, .host, .output: .failed(.host, error.description)
+extension LinuxRequest {
+  fileprivate func failure(_ error: LinuxError) -> Failure {
+    switch error {
+    case .kernel(let problem):
+      .failed(problem.isUnreadable ? .unreadable : .image, "\(options.kernel): \(error.description)")
+    case .layout: .failed(.image, "\(options.kernel): \(error.description)")
+    case .initrd: .failed(.unreadable, "\(options.initrd ?? ""): \(error.description)")
+    case .disk(let number, _): .failed(.unreadable, "\(options.disks[number].path): \(error.description)")
+    case .port(let number, _): .failed(.unreadable, "\(options.ports[number].path): \(error.description)")
+    case .unexpectedExit: .failed(.brokeRule, "\(options.kernel): \(error.description)")
+    case .deviceTree(let error): tree.failure(error, options.kernel)
+    case .noInterruptController, .processors, .kvm, .host, .output: .failed(.host, error.description)
+    }
   }
 }

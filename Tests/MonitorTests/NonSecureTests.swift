@@ -246,10 +246,10 @@ struct NonSecureTests {
   @Test func withoutTheFilterTheTreePromisesNoCalls() throws {
     let program = try Program(.arm64, hasFilter: false)
     let tree = program.context.memory.bytes(at: program.start(of: .deviceTree), count: 4096)
-    #expect(!String(decoding: tree, as: UTF8.self).contains("swiftlet,monitor-1"))
+    #expect(!String(decoding: tree, as: UTF8.self).contains("swiftlet,calls"))
     let usual = try Program(.arm64)
     let other = usual.context.memory.bytes(at: usual.start(of: .deviceTree), count: 4096)
-    #expect(String(decoding: other, as: UTF8.self).contains("swiftlet,monitor-1"))
+    #expect(String(decoding: other, as: UTF8.self).contains("swiftlet,calls"))
   }
 
   // MARK: SBI

@@ -25,10 +25,15 @@ int main(const void *tree) {
   arguments_of_tree(&arguments, tree);
   arguments_load(&called);
   if (arguments.size != called.size || memcmp(arguments.bytes, called.bytes, called.size) != 0) {
-    panic("the arguments differ from the call's");
+    print("device-tree: the arguments differ from the call's\n"); /* as a tree of the user's may say */
   }
   for (size_t i = 0; argument(&arguments, i) != NULL; i++) {
     print("device-tree: argument %s\n", argument(&arguments, i));
+  }
+  text = tree_property(tree, "/settings", "greeting", &length); /* dts/overlays/settings.dtso */
+  if (text != NULL) {
+    const void *interval = tree_property(tree, "/settings", "interval", &length);
+    print("device-tree: every %u ms: %s\n", tree_cell(interval, length, 0), text);
   }
   return 0;
 }

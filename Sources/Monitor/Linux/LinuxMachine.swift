@@ -22,6 +22,8 @@ public final class LinuxMachine: @unchecked Sendable {
   private let input: Int32
   /// What the guest is told of its machine.
   public let description: MachineDescription
+  /// The flattened device tree that says so.
+  public let deviceTree: [UInt8]
 
   /// Loads a kernel and makes a machine for it.
   /// - Parameter complain: told, on any thread, of what the guest's drivers do wrong: a sentence, once a device.
@@ -60,6 +62,7 @@ public final class LinuxMachine: @unchecked Sendable {
     do { described = try vcpus[0].vcpu.describe(count: vcpus.count, architecture) } catch { throw .kvm(error) }
     var description = MachineDescription(
       architecture: architecture, kind: .linux, memory: [layout.memory], processors: described)
+    description.hypervisor = .init(method: nil)
     try description.chosen.set(options, layout)
     var devices = LinuxDevices(
       description, options: options, memory: memory, interrupts: interrupts, loop: loop, output: output,
@@ -68,7 +71,9 @@ public final class LinuxMachine: @unchecked Sendable {
     try devices.addEntropy(machine)
     try devices.addDisks(machine)
     try devices.addPorts(machine)
-    do { _ = try devices.description.writeTree(to: memory.bytes(of: layout.tree)) } catch { throw .deviceTree(error) }
+    let tree = memory.bytes(of: layout.tree)
+    do { _ = try devices.description.writeTree(to: tree, options.deviceTree) } catch { throw .deviceTree(error) }
+    deviceTree = Array(treeIn: UnsafeRawBufferPointer(tree))
     if let deadline = options.deadline { loop.setAlarm(at: deadline) { run.end(.timeLimit) } }
 
     processors = run

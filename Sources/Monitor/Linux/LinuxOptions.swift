@@ -1,4 +1,5 @@
 import CLinux
+import DeviceTree
 import Machine
 
 /// What a Linux guest's machine consists of.
@@ -14,6 +15,8 @@ public struct LinuxOptions: Sendable {
   public var memory = LinuxLayout.defaultMemory
   public var disks: [Disk] = []
   public var ports: [Port] = []
+  /// What to make of the generated device tree.
+  public var deviceTree = TreeChanges()
   /// The console's descriptors.
   public var input: Int32 = STDIN_FILENO
   public var output: Int32 = STDOUT_FILENO

@@ -83,7 +83,7 @@ uint64_t tree_cells(const void *value, size_t length, size_t index) {
 
 void arguments_of_tree(struct arguments *arguments, const void *tree) {
   size_t length;
-  const void *value = tree_property(tree, "/chosen", "swiftlet,arguments", &length);
+  const void *value = tree_property(tree, "/hypervisor", "swiftlet,arguments", &length);
   if (value == NULL) {
     arguments_load(arguments);
     return;

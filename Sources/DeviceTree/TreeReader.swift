@@ -1,0 +1,76 @@
+import CLibFDT
+
+/// Reads a flattened device tree that `fdt_check_full` has passed, or that libfdt has written. The bytes must outlive it.
+struct TreeReader {
+  let tree: UnsafeRawPointer?
+
+  init(_ bytes: UnsafeRawBufferPointer) { tree = bytes.baseAddress }
+  init(_ bytes: UnsafeMutableRawBufferPointer) { self.init(UnsafeRawBufferPointer(bytes)) }
+
+  /// A property's value.
+  typealias Value = UnsafeRawBufferPointer
+
+  /// Calls `body` for each node, the root first, with its offset and depth; the root's is 0.
+  func forEachNode<Failure: Error>(_ body: (_ node: Int32, _ depth: Int) throws(Failure) -> Void) throws(Failure) {
+    var depth: Int32 = 0
+    var node: Int32 = 0
+    while node >= 0, depth >= 0 {
+      try body(node, Int(depth))
+      node = fdt_next_node(tree, node, &depth)
+    }
+  }
+
+  /// Levels of nodes below the root.
+  var depth: Int {
+    var deepest = 0
+    forEachNode { deepest = max(deepest, $1) }
+    return deepest
+  }
+
+  /// A node's name with its unit address; empty for the root.
+  func name(of node: Int32) -> String { fdt_get_name(tree, node, nil).map { String(cString: $0) } ?? "" }
+
+  /// A node by its path.
+  func node(at path: String) -> Int32? {
+    let node = path.withCString { fdt_path_offset(tree, $0) }
+    return node < 0 ? nil : node
+  }
+
+  /// A property of a node; nil where it has none.
+  func property(_ name: String, of node: Int32) -> Value? {
+    var length: Int32 = 0
+    guard let value = name.withCString({ fdt_getprop(tree, node, $0, &length) }), length >= 0 else { return nil }
+    return Value(start: value, count: Int(length))
+  }
+
+  /// Whether a property is this text, alone or first in a list.
+  func isText(_ text: String, _ name: String, of node: Int32) -> Bool {
+    strings(name, of: node).first.map { $0 == text } ?? false
+  }
+
+  /// A property as strings.
+  func strings(_ name: String, of node: Int32) -> [String] {
+    guard let value = property(name, of: node) else { return [] }
+    return value.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// A property as a number of one or two cells.
+  func number(_ name: String, of node: Int32) -> UInt64? {
+    guard let value = property(name, of: node), value.count == 4 || value.count == 8 else { return nil }
+    return value.reduce(0) { $0 << 8 | UInt64($1) }
+  }
+
+  /// `reg` as addresses and sizes of two cells each; nil where it is no such list, or a range wraps around.
+  func ranges(of node: Int32) -> [Range<UInt64>]? {
+    guard let value = property("reg", of: node), value.count % 16 == 0 else { return nil }
+    var ranges: [Range<UInt64>] = []
+    for offset in stride(from: 0, to: value.count, by: 16) {
+      let start = UInt64(bigEndian: value.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+      let size = UInt64(bigEndian: value.loadUnaligned(fromByteOffset: offset + 8, as: UInt64.self))
+      let (end, overflow) = start.addingReportingOverflow(size)
+      guard !overflow else { return nil }
+      ranges.append(start..<end)
+    }
+    return ranges
+  }
+}
