@@ -36,10 +36,16 @@ let package = Package(
       name: "Supervisor",
       dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "Control"],
       swiftSettings: strict),
+    .target(name: "CFloor", dependencies: ["CLinux", "AppletABI"]),
+    .target(
+      name: "Benchmark",
+      dependencies: ["AppletABI", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      swiftSettings: strict),
     .executableTarget(
       name: "swiftlet",
       dependencies: [
-        "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Control",
+        "Benchmark", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor",
+        "Control",
         "Supervisor",
       ],
       swiftSettings: strict),

@@ -12,18 +12,15 @@ extension Architecture {
   /// All floating-point registers, control and status included.
   public var floatingPointRegisters: [FloatingPointRegister] {
     let first = Int(APPLET_FRAME_FP)
-    let control = Int(APPLET_FRAME_FP_CONTROL)
-    let status = Int(APPLET_FRAME_FP_STATUS)
-    switch self {
-    case .arm64:
-      return (0..<32).map { FloatingPointRegister(id: ARM64.q($0), word: first + 2 * $0) } + [
-        FloatingPointRegister(id: ARM64.fpcr, word: control), FloatingPointRegister(id: ARM64.fpsr, word: status),
-      ]
-    case .riscv64:
-      return (0..<32).map { FloatingPointRegister(id: RISCV64.f($0), word: first + $0) } + [
-        FloatingPointRegister(id: RISCV64.fcsr, word: control)
-      ]
+    var all = (0..<32).map { number in
+      self == .arm64
+        ? FloatingPointRegister(id: ARM64.q(number), word: first + 2 * number)
+        : FloatingPointRegister(id: RISCV64.f(number), word: first + number)
     }
+    all.append(
+      FloatingPointRegister(id: self == .arm64 ? ARM64.fpcr : RISCV64.fcsr, word: Int(APPLET_FRAME_FP_CONTROL)))
+    if self == .arm64 { all.append(FloatingPointRegister(id: ARM64.fpsr, word: Int(APPLET_FRAME_FP_STATUS))) }
+    return all
   }
 
   /// The words of the trap frame that hold q0 to q31, or f0 to f31.

@@ -1,12 +1,13 @@
 /// The commands of the command line, with what `help` says of each.
 enum Command: CaseIterable {
-  case run, dtb, check, help
+  case run, dtb, check, bench, help
 
   var name: StaticString {
     switch self {
     case .run: "run"
     case .dtb: "dtb"
     case .check: "check"
+    case .bench: "bench"
     case .help: "help"
     }
   }
@@ -17,6 +18,7 @@ enum Command: CaseIterable {
     case .run: "run an applet and end with its status"
     case .dtb: "write the device tree that a guest would get"
     case .check: "say whether this host can run applets, and what to do where it cannot"
+    case .bench: "measure how fast applets run here, beside the least that C needs for the same"
     case .help: "explain a command"
     }
   }
@@ -27,6 +29,7 @@ enum Command: CaseIterable {
     case .run: "[OPTION]… APPLET.elf [ARGUMENT]…, or --linux IMAGE [OPTION]…"
     case .dtb: "[OPTION]… APPLET.elf [ARGUMENT]…, or --linux IMAGE [OPTION]…"
     case .check: ""
+    case .bench: "[OPTION]… [NAME]…"
     case .help: "[COMMAND]"
     }
   }
@@ -35,6 +38,7 @@ enum Command: CaseIterable {
     switch self {
     case .run: runOptions
     case .dtb: dtbOptions
+    case .bench: benchOptions
     case .check, .help: []
     }
   }
@@ -92,6 +96,17 @@ enum Command: CaseIterable {
       Prints a line for each thing that running applets needs.
 
       Exit status: 0 where this host can run applets, 1 where it cannot.
+
+      """
+    case .bench:
+      """
+      Runs the benchmarks of these NAMEs, or all of them; docs/benchmarks.md tells what each does. The floor is the same
+      work done by the shortest C over the same requests of the kernel, in the same run; the ratio is median by floor.
+      The spread is the width of the middle half of the samples, by the median.
+
+      With --compare, what grew by more than its tolerance in FILE fails.
+
+      Exit status: 0, or 1 where a benchmark could not be run or a comparison failed.
 
       """
     case .help: ""

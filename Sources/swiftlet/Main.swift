@@ -50,6 +50,7 @@ struct Main {
     case .run: return try run(parsed)
     case .dtb: return try dtb(parsed)
     case .check: return try check(parsed)
+    case .bench: return try bench(parsed)
     case .help: return try help(parsed)
     }
   }

@@ -1,0 +1,77 @@
+import Applet
+import KVM
+import Machine
+import Monitor
+import Platform
+
+/// One thing that is measured, or a few that belong together.
+public struct Benchmark: Sendable {
+  /// By which it is asked for; its measurements' names begin with it.
+  public let name: StaticString
+  /// What it measures, in one line.
+  public let summary: StaticString
+  /// Samples taken unless the user asks for another number.
+  let runs: Int
+  /// Whether it makes sense on an architecture.
+  var isFor: @Sendable (Architecture) -> Bool = { _ in true }
+  let measure: @Sendable (Setting) throws(BenchmarkError) -> [Measurement]
+
+  /// All of them, in the order in which they run. Those that fork come first, while the process is small.
+  public static let all: [Benchmark] = [
+    start, open, call, callByStore, copy, getrandom, console, rpc, lockstep, clone, stop, parallel, memory, processor,
+  ]
+}
+
+/// What a benchmark measures on, and how often.
+struct Setting {
+  let architecture: Architecture
+  let kernel: LinuxKernel
+  /// Samples.
+  let runs: Int
+
+  /// Calls made before those that count.
+  static let warmUp = 16
+}
+
+/// Why a benchmark has no result.
+public enum BenchmarkError: Error {
+  case kvm(KVMError)
+  case image(ImageError)
+  case load(LoadError)
+  case run(ExecError)
+  case host(Errno)
+  /// The C program that the floor is measured with fails.
+  case floor(Errno)
+  /// A process that is measured ended with this status of wait(2).
+  case process(Int32)
+  /// A guest came to another result than the host.
+  case wrongResult
+
+  /// What happened, in one line.
+  public var description: String {
+    switch self {
+    case .kvm(let error): error.description
+    case .image(let error): error.description
+    case .load(let error): error.description
+    case .run(let error): error.description
+    case .host(let errno): errno.description
+    case .floor(let errno): "its floor cannot be measured: \(errno.description)"
+    case .process(let status): "the process that is measured ended with status \(status >> 8)"
+    case .wrongResult: "the guest computed another result than the host"
+    }
+  }
+}
+
+/// The value of a floor's function: 0 or more.
+@discardableResult
+func checkFloor(_ result: Int) throws(BenchmarkError) -> Int {
+  if let errno = Errno(result: result) { throw .floor(errno) }
+  return result
+}
+
+/// The value of a system call's answer, or its error.
+@discardableResult
+func checkHost(_ result: Int) throws(BenchmarkError) -> Int {
+  if let errno = Errno(result: result) { throw .host(errno) }
+  return result
+}

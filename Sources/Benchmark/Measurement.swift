@@ -1,0 +1,67 @@
+/// What a benchmark has found.
+public struct Measurement {
+  /// What the numbers count.
+  public enum Unit: Sendable {
+    /// Of CLOCK_MONOTONIC: nanoseconds, or what the clock counts in their place.
+    case time
+    case bytes
+  }
+
+  public let name: String
+  public let unit: Unit
+  public let samples: Samples
+  /// The same work done by C alone; nil where there is nothing to compare with.
+  public let floor: Samples?
+  /// By how many thousandths it may grow before a comparison fails; nil for any.
+  public let tolerance: Int?
+  /// Bytes that one sample moves; 0 where it is not about bytes.
+  public let moved: Int
+
+  init(
+    _ name: String, _ samples: Samples, floor: Samples? = nil, unit: Unit = .time, tolerance: Int? = 30, moved: Int = 0
+  ) {
+    self.name = name
+    self.samples = samples
+    self.floor = floor
+    self.unit = unit
+    self.tolerance = tolerance
+    self.moved = moved
+  }
+
+  /// Median by the floor's median, in thousandths; nil without a floor.
+  public var ratio: Int? {
+    guard let floor, floor.median > 0 else { return nil }
+    return Int((samples.median * 1000 + floor.median / 2) / floor.median)
+  }
+}
+
+/// Samples of one quantity.
+public struct Samples {
+  /// By ascending value; at least one.
+  public let sorted: [Int64]
+
+  init(_ values: [Int64]) { sorted = values.isEmpty ? [0] : values.sorted() }
+
+  /// Times between marks, of which the first few are not counted.
+  init(marks: [Int64], skip: Int = 0) {
+    var times: [Int64] = []
+    times.reserveCapacity(marks.count)
+    for index in marks.indices.dropFirst(skip + 1) { times.append(marks[index] - marks[index - 1]) }
+    self.init(times)
+  }
+
+  /// The smallest sample that so many thousandths of all do not exceed.
+  public func quantile(_ thousandths: Int) -> Int64 {
+    sorted[min(max((sorted.count * thousandths + 999) / 1000 - 1, 0), sorted.count - 1)]
+  }
+
+  public var minimum: Int64 { sorted[0] }
+  public var maximum: Int64 { sorted[sorted.count - 1] }
+  public var median: Int64 { quantile(500) }
+  public var p99: Int64 { quantile(990) }
+
+  /// Width of the middle half, in thousandths of the median.
+  public var spread: Int {
+    median > 0 ? Int((quantile(750) - quantile(250)) * 1000 / median) : 0
+  }
+}

@@ -1,0 +1,164 @@
+import JSON
+import Platform
+
+/// The figures for programs, and for comparisons later.
+public struct Results {
+  public let host: HostDescription
+  public let version: String
+  public let countsInstructions: Bool
+  public var measurements: [Measurement] = []
+
+  public init(host: HostDescription, version: String, countsInstructions: Bool) {
+    self.host = host
+    self.version = version
+    self.countsInstructions = countsInstructions
+  }
+
+  /// As JSON, with a line for each measurement, so that a file under version control changes where a figure does.
+  /// - Returns: nil where there is no memory for it.
+  public var json: [UInt8]? {
+    var facts: [JSONMember] = host.facts.map { JSONMember($0.name.description, .string($0.value)) }
+    facts.append(JSONMember("swiftlet", .string(version)))
+    guard let head = JSONValue.object(facts).encoded else { return nil }
+    var text = Array("{\n\"format\": 1,\n\"host\": ".utf8) + head + Array(",\n\"results\": [".utf8)
+    for (index, measurement) in measurements.enumerated() {
+      guard let line = json(measurement).encoded else { return nil }
+      text += Array((index == 0 ? "\n" : ",\n").utf8) + line
+    }
+    return text + Array("\n]\n}\n".utf8)
+  }
+
+  private func json(_ measurement: Measurement) -> JSONValue {
+    var members = [
+      JSONMember("name", .string(measurement.name)),
+      JSONMember("unit", .string(unit(measurement))),
+    ]
+    members += json(measurement.samples)
+    if let floor = measurement.floor { members.append(JSONMember("floor", .object(json(floor)))) }
+    if let ratio = measurement.ratio { members.append(JSONMember("ratio", .real(Double(ratio) / 1000))) }
+    if let tolerance = measurement.tolerance {
+      members.append(JSONMember("tolerance", .real(Double(tolerance) / 1000)))
+    }
+    if measurement.moved > 0 { members.append(JSONMember("bytes", .integer(Int64(measurement.moved)))) }
+    return .object(members)
+  }
+
+  private func json(_ samples: Samples) -> [JSONMember] {
+    [
+      JSONMember("samples", .integer(Int64(samples.sorted.count))),
+      JSONMember("minimum", .integer(samples.minimum)),
+      JSONMember("median", .integer(samples.median)),
+      JSONMember("p99", .integer(samples.p99)),
+      JSONMember("maximum", .integer(samples.maximum)),
+      // Steps of five in a hundred, for plots.
+      JSONMember("quantiles", .array((0...20).map { .integer($0 == 0 ? samples.minimum : samples.quantile($0 * 50)) })),
+    ]
+  }
+
+  private func unit(_ measurement: Measurement) -> String {
+    switch measurement.unit {
+    case .time: countsInstructions ? "instructions" : "ns"
+    case .bytes: "bytes"
+    }
+  }
+
+  /// As comma-separated values, with a line of names above.
+  public var csv: [UInt8] {
+    var text = "name,unit,samples,minimum,median,p99,maximum,spread,floor,ratio\n"
+    for measurement in measurements {
+      let samples = measurement.samples
+      text += "\(measurement.name),\(unit(measurement)),\(samples.sorted.count),\(samples.minimum),\(samples.median),"
+      text += "\(samples.p99),\(samples.maximum),\(Table.fraction(samples.spread, 3)),"
+      text += (measurement.floor.map { "\($0.median)" } ?? "") + ","
+      text += (measurement.ratio.map { Table.fraction($0, 3) } ?? "") + "\n"
+    }
+    return Array(text.utf8)
+  }
+}
+
+/// Earlier figures, to compare with.
+public struct Reference {
+  /// Why a file is none.
+  public enum Failure: Error {
+    case unreadable(Errno)
+    case format
+
+    public var description: String {
+      switch self {
+      case .unreadable(let errno): errno.description
+      case .format: "this is no file that swiftlet bench --json has written"
+      }
+    }
+  }
+
+  private var medians: [(name: String, median: Int64, tolerance: Int?)] = []
+  private var host: [JSONMember] = []
+
+  /// Reads a file that `Results.json` has written.
+  public init(path: String, kernel: LinuxKernel) throws(Failure) {
+    let file: FileContents
+    do { file = try FileContents(path: path, limit: 1 << 24, kernel: kernel) } catch { throw .unreadable(error) }
+    guard let root = JSONValue(parsing: file.bytes), root["format"] == .integer(1),
+      case .array(let results)? = root["results"], case .object(let host)? = root["host"]
+    else { throw .format }
+    self.host = host
+    for result in results {
+      guard case .string(let name)? = result["name"], case .integer(let median)? = result["median"] else {
+        throw .format
+      }
+      var tolerance: Int?
+      switch result["tolerance"] {
+      case .real(let number) where number >= 0 && number < 1000: tolerance = Int(number * 1000 + 0.5)
+      case .integer(let number) where (0..<1000).contains(number): tolerance = Int(number) * 1000
+      case nil: break
+      default: throw .format
+      }
+      medians.append((name, median, tolerance))
+    }
+  }
+
+  /// What the earlier figures were measured on, where that cannot be compared with this host.
+  public func mismatch(_ host: HostDescription) -> String? {
+    for name in ["architecture", "clock"] {
+      let here = host.facts.first { $0.name.description == name }?.value
+      if case .string(let there)? = JSONValue.object(self.host)[name], let here, there != here {
+        return "its \(name) is \(there), here it is \(here)"
+      }
+    }
+    return nil
+  }
+
+  /// A measurement beside its earlier value.
+  public struct Change {
+    public let before: Int64
+    /// Growth in thousandths.
+    public let growth: Int
+    /// Whether it grew by more than it may.
+    public let isTooMuch: Bool
+  }
+
+  /// - Returns: nil where there is no earlier value.
+  public func change(_ measurement: Measurement) -> Change? {
+    guard let earlier = medians.first(where: { $0.name == measurement.name }), earlier.median > 0 else { return nil }
+    let now = measurement.samples.median
+    let ratio = Double(now - earlier.median) / Double(earlier.median)
+    let growth = Int(max(min(ratio * 1000, 1e9), -1e9).rounded())
+    let isTooMuch = earlier.tolerance.map { Double(now) > Double(earlier.median) * Double(1000 + $0) / 1000 } ?? false
+    return Change(before: earlier.median, growth: growth, isTooMuch: isTooMuch)
+  }
+
+  /// A line that says what changed.
+  public func line(_ measurement: Measurement, countsInstructions: Bool) -> (text: String, isTooMuch: Bool) {
+    func amount(_ value: Int64) -> String {
+      Table.amount(value, measurement.unit, countsInstructions: countsInstructions)
+    }
+    let name = measurement.name + String(repeating: " ", count: max(20 - measurement.name.utf8.count, 1))
+    guard let change = change(measurement) else { return (name + "new\n", false) }
+    let sign = change.growth > 0 ? "+" : ""
+    return (
+      name + "\(amount(change.before)) -> \(amount(measurement.samples.median))  "
+        + "\(sign)\(Table.fraction(change.growth, 1))%\(change.isTooMuch ? "  more than it may" : "")\n",
+      change.isTooMuch
+    )
+  }
+}

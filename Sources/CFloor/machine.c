@@ -1,0 +1,357 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "machine.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "CLinux.h"
+#include "floor.h"
+
+#if FLOOR_HAS_GUESTS
+
+struct machine {
+  int kvm, vm, vcpu;
+  struct kvm_run *run;
+  size_t run_size;
+  unsigned char *memory;
+  size_t memory_size;
+};
+
+static int64_t now(void) { return linux_clock(CLOCK_MONOTONIC); }
+
+static const uint32_t code_call[] = CODE_CALL, code_store[] = CODE_STORE, code_spin[] = CODE_SPIN;
+
+static void machine_close(struct machine *machine) {
+  if (machine->run) munmap(machine->run, machine->run_size);
+  if (machine->vcpu > 0) close(machine->vcpu);
+  if (machine->vm > 0) close(machine->vm);
+  if (machine->memory) munmap(machine->memory, machine->memory_size);
+  if (machine->kvm > 0) close(machine->kvm);
+  *machine = (struct machine){0};
+}
+
+static long machine_make(struct machine *machine, const uint32_t *code, size_t code_size, size_t room) {
+  if ((machine->vm = ioctl(machine->kvm, KVM_CREATE_VM, 0)) < 0) return -errno;
+#if defined(__aarch64__)
+  if (code == code_call) {
+    // Without this filter the kernel itself answers unknown hypercalls.
+    struct floor_smccc_filter filter = {.count = 6, .action = LINUX_KVM_SMCCC_FILTER_FWD_TO_USER};
+    struct kvm_device_attr attribute = {.group = LINUX_KVM_ARM_VM_SMCCC_CTRL,
+                                        .attr = LINUX_KVM_ARM_VM_SMCCC_FILTER,
+                                        .addr = (uintptr_t)&filter};
+    if (ioctl(machine->vm, KVM_SET_DEVICE_ATTR, &attribute) < 0) return -errno;
+  }
+#endif
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  machine->memory_size = (room + page) / page * page;
+  void *memory = mmap(NULL, machine->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return -errno;
+  madvise(memory, machine->memory_size, MADV_NOHUGEPAGE);
+  machine->memory = memory;
+  memcpy(memory, code, code_size);
+  struct kvm_userspace_memory_region region = {
+      .guest_phys_addr = GUEST_ADDRESS, .memory_size = machine->memory_size, .userspace_addr = (uintptr_t)memory};
+  if (ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) return -errno;
+
+  if ((machine->vcpu = ioctl(machine->vm, KVM_CREATE_VCPU, 0)) < 0) return -errno;
+#if defined(__aarch64__)
+  struct linux_vcpu_init init;
+  if (ioctl(machine->vm, LINUX_KVM_ARM_PREFERRED_TARGET, &init) < 0) return -errno;
+  init.features[0] |= 1u << LINUX_KVM_ARM_VCPU_PSCI_0_2;
+  if (ioctl(machine->vcpu, LINUX_KVM_ARM_VCPU_INIT, &init) < 0) return -errno;
+#endif
+  uint64_t pc = GUEST_ADDRESS;
+  struct kvm_one_reg one = {.id = REGISTER_PC, .addr = (uintptr_t)&pc};
+  if (ioctl(machine->vcpu, LINUX_KVM_SET_ONE_REG, &one) < 0) return -errno;
+
+  int size = ioctl(machine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+  if (size < 0) return -errno;
+  machine->run_size = (size_t)size;
+  void *run = mmap(NULL, machine->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, machine->vcpu, 0);
+  if (run == MAP_FAILED) return -errno;
+  machine->run = run;
+  return 0;
+}
+
+static long machine_open(struct machine *machine, const uint32_t *code, size_t code_size, size_t room) {
+  *machine = (struct machine){0};
+  if ((machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC)) < 0) return -errno;
+  long result = machine_make(machine, code, code_size, room);
+  if (result < 0) machine_close(machine);
+  return result;
+}
+#define OPEN(machine, code, room) machine_open(machine, code, sizeof code, room)
+
+// Runs the guest to its next call.
+static inline long machine_call(const struct machine *machine, uint32_t reason) {
+  long result = linux_ioctl(machine->vcpu, KVM_RUN, 0);
+  if (result < 0) return result;
+  return machine->run->exit_reason == reason ? 0 : -EPROTO;
+}
+
+#define CHECK(result) \
+  do { \
+    long check_result = (result); \
+    if (check_result < 0) return check_result; \
+  } while (0)
+
+static long calls(const struct machine *machine, uint32_t reason, enum floor_work work, size_t bytes, int file,
+                  unsigned char *buffer, int64_t *marks, long count) {
+  unsigned char *data = machine->memory;
+  marks[0] = now();
+  switch (work) {
+  case FLOOR_NOTHING:
+    for (long i = 1; i <= count; i++) {
+      CHECK(machine_call(machine, reason));
+      marks[i] = now();
+    }
+    break;
+  case FLOOR_COPY:
+    for (long i = 1; i <= count; i++) {
+      CHECK(machine_call(machine, reason));
+      memcpy(buffer, data, bytes);
+      memcpy(data, buffer, bytes);
+      marks[i] = now();
+    }
+    break;
+  case FLOOR_RANDOM:
+    data += 64;
+    for (long i = 1; i <= count; i++) {
+      CHECK(machine_call(machine, reason));
+      CHECK(linux_getrandom(data, bytes));
+      marks[i] = now();
+    }
+    break;
+  case FLOOR_WRITE:
+    for (long i = 1; i <= count; i++) {
+      CHECK(machine_call(machine, reason));
+      CHECK(linux_write(file, data, bytes));
+      marks[i] = now();
+    }
+    break;
+  case FLOOR_ECHO:
+    for (long i = 1; i <= count; i++) {
+      CHECK(machine_call(machine, reason));
+      memcpy(buffer, data, bytes);
+      CHECK(machine_call(machine, reason));
+      memcpy(data, buffer, bytes);
+      marks[i] = now();
+    }
+    break;
+  }
+  return 0;
+}
+
+long floor_calls(enum floor_exit exit, enum floor_work work, size_t bytes, int file, int64_t *marks, long count) {
+  struct machine machine;
+  bool stores = exit == FLOOR_EXIT_STORE;
+  CHECK(stores ? OPEN(&machine, code_store, bytes) : OPEN(&machine, code_call, bytes));
+  unsigned char *buffer = malloc(bytes + 1);
+  long result = buffer ? calls(&machine, stores ? KVM_EXIT_MMIO : CALL_EXIT, work, bytes, file, buffer, marks, count)
+                       : -ENOMEM;
+  free(buffer);
+  machine_close(&machine);
+  return result;
+}
+
+enum { MOST_COPIES = 8 };
+
+static long turns(const struct machine *machines, int copies, int64_t *marks, long count) {
+  marks[0] = now();
+  for (long i = 1; i <= count; i++) {
+    for (int copy = 0; copy < copies; copy++) CHECK(machine_call(&machines[copy], CALL_EXIT));
+    marks[i] = now();
+  }
+  return 0;
+}
+
+long floor_copies(int copies, int64_t *marks, long count) {
+  struct machine machines[MOST_COPIES] = {0};
+  long result = copies > MOST_COPIES ? -EINVAL : 0;
+  for (int copy = 0; result == 0 && copy < copies; copy++) result = OPEN(&machines[copy], code_call, 0);
+  if (result == 0) result = turns(machines, copies, marks, count);
+  for (int copy = 0; copy < MOST_COPIES; copy++) machine_close(&machines[copy]);
+  return result;
+}
+
+static long open_in_stages(struct machine *machine, int64_t *marks) {
+  marks[0] = now();
+  if ((machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC)) < 0) return -errno;
+  marks[1] = now();
+  CHECK(machine_make(machine, code_call, sizeof code_call, 0));
+  marks[2] = now();
+  CHECK(machine_call(machine, CALL_EXIT));
+  marks[3] = now();
+  return 0;
+}
+
+long floor_open(int64_t marks[FLOOR_STAGES + 1]) {
+  struct machine machine = {0};
+  long result = open_in_stages(&machine, marks);
+  machine_close(&machine);
+  marks[4] = now();
+  return result;
+}
+
+// A thread that runs a guest until it is kicked.
+struct runner {
+  struct machine machine;
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  long thread; // 0 while it does not run
+  bool has_ended;
+};
+
+static void *run_until_kicked(void *argument) {
+  struct runner *runner = argument;
+  linux_kick_target(runner->machine.run);
+  pthread_mutex_lock(&runner->lock);
+  runner->thread = linux_thread_id();
+  pthread_cond_broadcast(&runner->changed);
+  pthread_mutex_unlock(&runner->lock);
+  linux_ioctl(runner->machine.vcpu, KVM_RUN, 0);
+  linux_kick_target(NULL);
+  pthread_mutex_lock(&runner->lock);
+  runner->has_ended = true;
+  pthread_cond_broadcast(&runner->changed);
+  pthread_mutex_unlock(&runner->lock);
+  return NULL;
+}
+
+static long stop_once(struct runner *runner, int64_t *time, int64_t rest) {
+  pthread_t thread;
+  runner->thread = 0, runner->has_ended = false;
+  runner->machine.run->immediate_exit = 0;
+  int result = pthread_create(&thread, NULL, run_until_kicked, runner);
+  if (result != 0) return -result;
+  pthread_mutex_lock(&runner->lock);
+  while (runner->thread == 0) pthread_cond_wait(&runner->changed, &runner->lock);
+  pthread_mutex_unlock(&runner->lock);
+  nanosleep(&(struct timespec){.tv_nsec = rest}, NULL);
+  int64_t start = now();
+  runner->machine.run->immediate_exit = 1;
+  linux_kick(runner->thread);
+  pthread_mutex_lock(&runner->lock);
+  while (!runner->has_ended) pthread_cond_wait(&runner->changed, &runner->lock);
+  pthread_mutex_unlock(&runner->lock);
+  *time = now() - start;
+  pthread_join(thread, NULL);
+  return 0;
+}
+
+long floor_stop(int64_t *times, long count, int64_t rest) {
+  struct runner runner = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+  CHECK(linux_kick_install());
+  CHECK(OPEN(&runner.machine, code_spin, 0));
+  long result = 0;
+  for (long i = 0; result == 0 && i < count; i++) result = stop_once(&runner, &times[i], rest);
+  machine_close(&runner.machine);
+  return result;
+}
+
+// A thread that makes calls from when the gate opens.
+struct caller {
+  struct machine machine;
+  pthread_t thread;
+  pthread_barrier_t *gate;
+  long calls, result;
+};
+
+static void *make_calls(void *argument) {
+  struct caller *caller = argument;
+  pthread_barrier_wait(caller->gate);
+  for (long i = 0; caller->result == 0 && i < caller->calls; i++)
+    caller->result = machine_call(&caller->machine, CALL_EXIT);
+  pthread_barrier_wait(caller->gate);
+  return NULL;
+}
+
+long floor_parallel(int threads, long calls, int64_t *time) {
+  struct caller *callers = calloc((size_t)threads, sizeof *callers);
+  pthread_barrier_t gate;
+  long result = callers ? 0 : -ENOMEM;
+  for (int i = 0; result == 0 && i < threads; i++) result = OPEN(&callers[i].machine, code_call, 0);
+  if (result == 0) {
+    pthread_barrier_init(&gate, NULL, (unsigned)threads + 1);
+    for (int i = 0; i < threads; i++) {
+      callers[i].gate = &gate, callers[i].calls = calls;
+      // Without its threads the gate would never open.
+      if (pthread_create(&callers[i].thread, NULL, make_calls, &callers[i]) != 0) abort();
+    }
+    pthread_barrier_wait(&gate);
+    int64_t start = now();
+    pthread_barrier_wait(&gate);
+    *time = now() - start;
+    for (int i = 0; i < threads; i++) {
+      pthread_join(callers[i].thread, NULL);
+      if (callers[i].result < 0) result = callers[i].result;
+    }
+    pthread_barrier_destroy(&gate);
+  }
+  for (int i = 0; callers && i < threads; i++) machine_close(&callers[i].machine);
+  free(callers);
+  return result;
+}
+
+static struct machine *held;
+static int held_count;
+
+long floor_hold(int count) {
+  floor_release();
+  held = calloc((size_t)count, sizeof *held);
+  if (!held) return -ENOMEM;
+  for (; held_count < count; held_count++) {
+    CHECK(OPEN(&held[held_count], code_call, 0));
+    long result = machine_call(&held[held_count], CALL_EXIT);
+    if (result < 0) {
+      machine_close(&held[held_count]);
+      return result;
+    }
+  }
+  return 0;
+}
+
+void floor_release(void) {
+  while (held_count > 0) machine_close(&held[--held_count]);
+  free(held);
+  held = NULL;
+}
+
+#else
+
+long floor_calls(enum floor_exit exit, enum floor_work work, size_t bytes, int file, int64_t *marks, long count) {
+  (void)exit, (void)work, (void)bytes, (void)file, (void)marks, (void)count;
+  return -ENOSYS;
+}
+long floor_copies(int copies, int64_t *marks, long count) {
+  (void)copies, (void)marks, (void)count;
+  return -ENOSYS;
+}
+long floor_open(int64_t marks[FLOOR_STAGES + 1]) {
+  (void)marks;
+  return -ENOSYS;
+}
+long floor_stop(int64_t *times, long count, int64_t rest) {
+  (void)times, (void)count, (void)rest;
+  return -ENOSYS;
+}
+long floor_parallel(int threads, long calls, int64_t *time) {
+  (void)threads, (void)calls, (void)time;
+  return -ENOSYS;
+}
+long floor_hold(int count) {
+  (void)count;
+  return -ENOSYS;
+}
+void floor_release(void) {}
+
+#endif

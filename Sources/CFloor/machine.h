@@ -1,0 +1,42 @@
+// The smallest machine that KVM can run: a page of memory or a little more, one vCPU, and a few instructions in a loop.
+#ifndef SWIFTLET_FLOOR_MACHINE_H
+#define SWIFTLET_FLOOR_MACHINE_H
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdint.h>
+#include <time.h>
+
+#if defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64)
+#define FLOOR_HAS_GUESTS 1
+#else
+#define FLOOR_HAS_GUESTS 0
+#endif
+
+#define GUEST_ADDRESS 0x80000000ull
+
+// The guests' instructions, and the exit that their loop makes.
+#if defined(__aarch64__)
+#define CALL_EXIT 3 /* KVM_EXIT_HYPERCALL */
+#define CODE_CALL {0xd2800020 /* mov x0, #1 */, 0xd4000002 /* hvc #0 */, 0x17fffffe /* b to the first */}
+#define CODE_STORE {0xd2a12001 /* mov x1, #0x09000000 */, 0xb9000020 /* str w0, [x1] */, 0x17ffffff /* b to the store */}
+#define CODE_SPIN {0x14000000 /* b to itself */}
+#define REGISTER_PC (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc))
+#elif FLOOR_HAS_GUESTS
+#define CALL_EXIT 35 /* KVM_EXIT_RISCV_SBI */
+#define CODE_CALL {0x00100513 /* li a0, 1 */, 0x080008b7 /* lui a7, 0x8000: SBI's experimental range */, \
+                   0x00000073 /* ecall */, 0xff5ff06f /* j to the first */}
+#define CODE_STORE {0x0000006f}
+#define CODE_SPIN {0x0000006f /* j to itself */}
+#define REGISTER_PC (KVM_REG_RISCV | KVM_REG_SIZE_U64 | KVM_REG_RISCV_CORE | KVM_REG_RISCV_CORE_REG(regs.pc))
+#endif
+
+#if defined(__aarch64__)
+// Linux 6.4 and later; the header that is compiled against may be older.
+struct floor_smccc_filter {
+  uint32_t base, count;
+  uint8_t action, pad[15];
+};
+#endif
+
+#endif

@@ -1,0 +1,267 @@
+// Programs that are copied out of this executable and run elsewhere: guests, and a Linux process without a C library. Each
+// lies in a section of its own, refers to nothing outside it, and so runs at any address.
+#include "floor.h"
+#include "machine.h"
+
+#if FLOOR_HAS_GUESTS
+
+#include "CLinux.h"
+#include "applet_abi.h"
+
+// no_builtin: or the compiler might make a loop a call of memset(3), which is not there.
+#define PLACE(name) __attribute__((section(name), noinline, used, no_builtin, no_stack_protector))
+#define GUEST PLACE("floor_guest")
+#define START PLACE("floor_start")
+
+// Guests
+
+#if defined(__aarch64__)
+__attribute__((always_inline)) static inline uint64_t call(uint64_t number, uint64_t first, uint64_t second) {
+  register uint64_t x0 __asm__("x0") = number;
+  register uint64_t x1 __asm__("x1") = first;
+  register uint64_t x2 __asm__("x2") = second;
+  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x1), "r"(x2) : "memory");
+  return x0;
+}
+#else
+__attribute__((always_inline)) static inline uint64_t call(uint64_t number, uint64_t first, uint64_t second) {
+  register uint64_t a0 __asm__("a0") = number;
+  register uint64_t a1 __asm__("a1") = first;
+  register uint64_t a2 __asm__("a2") = second;
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2) : "memory");
+  return a0;
+}
+#endif
+
+// First in the section, which so begins on a boundary that suits all of it.
+#define LINE "hello from an applet\\n"
+#define LINE_LENGTH "21"
+__asm__(
+    ".pushsection floor_guest, \"ax\"\n"
+    ".balign 64\n"
+    "floor_guest_hello:\n"
+#if defined(__aarch64__)
+    "  adr x1, 1f\n"
+    "  mov x2, #" LINE_LENGTH "\n"
+    "  mov x0, #0x100\n" // APPLET_CALL_WRITE
+    "  svc #0\n"
+    "  mov x1, #0\n"
+    "  mov x0, #0\n" // APPLET_CALL_EXIT
+    "  svc #0\n"
+#else
+    "  lla a1, 1f\n"
+    "  li a2, " LINE_LENGTH "\n"
+    "  li a0, 0x100\n"
+    "  ecall\n"
+    "  li a1, 0\n"
+    "  li a0, 0\n"
+    "  ecall\n"
+#endif
+    "1: .asciz \"" LINE "\"\n" // 22 bytes: RISC-V aligns instructions from even addresses alone
+    ".balign 64\n"
+    ".popsection");
+void floor_guest_hello(void);
+
+GUEST static void guest_times(uint64_t count, uint64_t *times, uint64_t mask) {
+  for (uint64_t i = 0; i < count; i++) times[i & mask] = call(APPLET_CALL_NANOTIME, 0, 0);
+  call(APPLET_CALL_EXIT, 0, 0);
+}
+
+GUEST static void guest_repeat(uint64_t number, uint64_t first, uint64_t second) {
+  for (;;) call(number, first, second);
+}
+
+GUEST static void guest_rpc(uint64_t request, uint64_t size, uint64_t response, uint64_t capacity) {
+  for (;;) {
+    call(APPLET_CALL_RPC_REQUEST, request, size);
+    call(APPLET_CALL_RPC_RESPONSE, response, capacity);
+  }
+}
+
+GUEST static void guest_spin(void) {
+  for (;;) __asm__ volatile("");
+}
+
+// A small number that the compiler does not know: what it knows it may keep as a constant, outside the section.
+__attribute__((always_inline)) static inline uint64_t hidden(uint32_t number) {
+  uint64_t value = number;
+  __asm__("" : "+r"(value));
+  return value;
+}
+
+// One round of work.
+GUEST static uint64_t work(enum floor_processor_work kind, uint64_t steps, uint64_t *memory, uint64_t seed) {
+  uint64_t value = seed;
+  switch (kind) {
+  case FLOOR_WORK_INTEGER:
+    for (; steps > 0; steps--) {
+      value ^= value << 13, value ^= value >> 7, value ^= value << 17; // Marsaglia's xorshift64
+      value += steps * seed;
+    }
+    return value;
+  case FLOOR_WORK_MEMORY: {
+    // Every word of the memory once, in an order without locality, again and again.
+    uint64_t mask = FLOOR_WORK_MEMORY_SIZE / sizeof *memory - 1, at = 0;
+    for (; steps > 0; steps--) {
+      at = (at * 5 + 1) & mask;
+      value += memory[at];
+      memory[at] = value;
+    }
+    return value;
+  }
+  case FLOOR_WORK_FLOATING: {
+    double step = (double)hidden(1) / (double)seed, sum = 0, product = (double)seed;
+    for (; steps > 0; steps--) {
+      product = product * step + sum;
+      sum = sum * step + product / (double)steps;
+    }
+    return (uint64_t)(int64_t)(sum * (double)seed);
+  }
+  }
+  return 0;
+}
+
+enum { SEED = 88172645 };
+
+GUEST static void guest_work(uint64_t count, uint64_t *times, enum floor_processor_work kind, uint64_t steps,
+                             uint64_t *memory) {
+  uint64_t result = SEED;
+  for (uint64_t i = 0; i < count; i++) {
+    uint64_t start = call(APPLET_CALL_NANOTIME, 0, 0);
+    result = work(kind, steps, memory, result | 1);
+    times[i] = call(APPLET_CALL_NANOTIME, 0, 0) - start;
+  }
+  times[count] = result;
+  call(APPLET_CALL_EXIT, 0, 0);
+}
+
+void floor_work_on_host(long count, int64_t *times, enum floor_processor_work kind, long steps, uint64_t *memory) {
+  uint64_t result = SEED;
+  for (long i = 0; i < count; i++) {
+    int64_t start = linux_clock(CLOCK_MONOTONIC);
+    result = work(kind, (uint64_t)steps, memory, result | 1);
+    times[i] = linux_clock(CLOCK_MONOTONIC) - start;
+  }
+  times[count] = (int64_t)result;
+}
+
+extern const char __start_floor_guest[], __stop_floor_guest[], __stop_floor_start[];
+
+struct floor_code floor_guests(void) {
+  return (struct floor_code){__start_floor_guest, (size_t)(__stop_floor_guest - __start_floor_guest)};
+}
+
+size_t floor_guest_entry(enum floor_guest guest) {
+  uintptr_t entry = 0;
+  switch (guest) {
+  case FLOOR_GUEST_HELLO: entry = (uintptr_t)floor_guest_hello; break;
+  case FLOOR_GUEST_TIMES: entry = (uintptr_t)guest_times; break;
+  case FLOOR_GUEST_REPEAT: entry = (uintptr_t)guest_repeat; break;
+  case FLOOR_GUEST_RPC: entry = (uintptr_t)guest_rpc; break;
+  case FLOOR_GUEST_SPIN: entry = (uintptr_t)guest_spin; break;
+  case FLOOR_GUEST_WORK: entry = (uintptr_t)guest_work; break;
+  }
+  return entry - (uintptr_t)__start_floor_guest;
+}
+
+// The process
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#if defined(__aarch64__)
+__attribute__((always_inline)) static inline long system_call(long number, long a, long b, long c, long d, long e) {
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = 0;
+  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
+  return x0;
+}
+#else
+__attribute__((always_inline)) static inline long system_call(long number, long a, long b, long c, long d, long e) {
+  register long a7 __asm__("a7") = number;
+  register long a0 __asm__("a0") = a;
+  register long a1 __asm__("a1") = b;
+  register long a2 __asm__("a2") = c;
+  register long a3 __asm__("a3") = d;
+  register long a4 __asm__("a4") = e;
+  register long a5 __asm__("a5") = 0;
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
+  return a0;
+}
+#endif
+
+__attribute__((always_inline)) static inline long request(long file, unsigned long number, volatile void *argument) {
+  long result = system_call(SYS_ioctl, file, (long)number, (long)argument, 0, 0);
+  if (result < 0) system_call(SYS_exit_group, 1, 0, 0, 0, 0);
+  return result;
+}
+
+enum { START_ROOM = 65536 }; // bytes of memory: whole pages, whatever their size
+
+// Called by nobody: the kernel starts a process with an aligned stack pointer. What is written to memory is volatile, or the
+// compiler would gather it into constants, which it keeps outside the section.
+START static void start(void) {
+  volatile uint64_t path[] = {hidden(0x6d766b2f) << 32 | hidden(0x7665642f), 0}; // "/dev/kvm"
+  long kvm = system_call(SYS_openat, AT_FDCWD, (long)path, O_RDWR, 0, 0);
+  long vm = request(kvm, KVM_CREATE_VM, 0);
+#if defined(__aarch64__)
+  volatile struct floor_smccc_filter filter;
+  filter.base = 0, filter.count = 6, filter.action = LINUX_KVM_SMCCC_FILTER_FWD_TO_USER;
+  for (volatile uint8_t *byte = filter.pad; byte < filter.pad + sizeof filter.pad; byte++) *byte = 0;
+  volatile struct kvm_device_attr attribute;
+  attribute.flags = 0, attribute.group = LINUX_KVM_ARM_VM_SMCCC_CTRL;
+  attribute.attr = LINUX_KVM_ARM_VM_SMCCC_FILTER, attribute.addr = (uintptr_t)&filter;
+  request(vm, KVM_SET_DEVICE_ATTR, &attribute);
+#endif
+  volatile uint32_t *memory = (volatile uint32_t *)system_call(
+      SYS_mmap, 0, START_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+#define WORDS(...) ((const uint32_t[])__VA_ARGS__)
+#define INSTRUCTION(i) \
+  if (i < sizeof WORDS(CODE_CALL) / 4) memory[i] = WORDS(CODE_CALL)[i < sizeof WORDS(CODE_CALL) / 4 ? i : 0]
+  INSTRUCTION(0);
+  INSTRUCTION(1);
+  INSTRUCTION(2);
+  INSTRUCTION(3);
+  volatile struct kvm_userspace_memory_region region;
+  region.slot = 0, region.flags = 0, region.guest_phys_addr = GUEST_ADDRESS;
+  region.memory_size = START_ROOM, region.userspace_addr = (uintptr_t)memory;
+  request(vm, KVM_SET_USER_MEMORY_REGION, &region);
+  long vcpu = request(vm, KVM_CREATE_VCPU, 0);
+#if defined(__aarch64__)
+  volatile struct linux_vcpu_init init;
+  request(vm, LINUX_KVM_ARM_PREFERRED_TARGET, &init);
+  init.features[0] |= 1u << LINUX_KVM_ARM_VCPU_PSCI_0_2;
+  request(vcpu, LINUX_KVM_ARM_VCPU_INIT, &init);
+#endif
+  volatile uint64_t pc = GUEST_ADDRESS;
+  volatile struct kvm_one_reg one;
+  one.id = REGISTER_PC, one.addr = (uintptr_t)&pc;
+  request(vcpu, LINUX_KVM_SET_ONE_REG, &one);
+  long size = request(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+  struct kvm_run *run = (struct kvm_run *)system_call(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu);
+  request(vcpu, KVM_RUN, 0);
+  system_call(SYS_exit_group, run->exit_reason == CALL_EXIT ? 0 : 1, 0, 0, 0, 0);
+}
+
+struct floor_code floor_start_program(void) {
+  // By the function's own address: what nothing refers to, the linker leaves out.
+  return (struct floor_code){(const void *)start, (size_t)(__stop_floor_start - (const char *)start)};
+}
+
+#else
+
+struct floor_code floor_guests(void) { return (struct floor_code){0}; }
+struct floor_code floor_start_program(void) { return (struct floor_code){0}; }
+size_t floor_guest_entry(enum floor_guest guest) { return (void)guest, 0; }
+void floor_work_on_host(long count, int64_t *times, enum floor_processor_work work, long steps, uint64_t *memory) {
+  (void)count, (void)times, (void)work, (void)steps, (void)memory;
+}
+
+#endif
