@@ -45,8 +45,7 @@ let package = Package(
       name: "swiftlet",
       dependencies: [
         "Benchmark", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor",
-        "Control",
-        "Supervisor",
+        "Control", "Supervisor",
       ],
       swiftSettings: strict),
     .target(

@@ -76,27 +76,30 @@ extension Architecture {
   /// The machine code of the monitor's vectors: they tell the monitor that there was an exception, and which is in the
   /// registers.
   public var vectors: [UInt32] {
-    switch self {
-    case .arm64:
-      // Sixteen vectors, 0x80 bytes apart.
-      return (0..<16).flatMap { _ in
-        [
-          0xd518_d080,  // msr tpidr_el1, x0
-          0xd282_0000,  // mov x0, #APPLET_CALL_EXCEPTION
-          0xd400_0002,  // hvc #0
-          0x1400_0000,  // b .
-        ] + [UInt32](repeating: 0, count: 28)
-      }
-    case .riscv64:
-      return [
-        0x1408_9073,  // csrw sscratch, a7
-        0x0800_08b7,  // lui a7, 0x8000
-        0x0018_889b,  // addiw a7, a7, 1: APPLET_SBI_EXCEPTION
-        0x0000_0073,  // ecall
-        0x0000_006f,  // j .
-      ]
-    }
+    // Each in a constant of its own: tools/cross-build tells why.
+    self == .arm64
+      ? (0..<16).flatMap { _ in ARM64.vector + [UInt32](repeating: 0, count: 28) } : RISCV64.vector
   }
+}
+
+extension ARM64 {
+  /// One of sixteen, which are 0x80 bytes apart.
+  fileprivate static let vector: [UInt32] = [
+    0xd518_d080,  // msr tpidr_el1, x0
+    0xd282_0000,  // mov x0, #APPLET_CALL_EXCEPTION
+    0xd400_0002,  // hvc #0
+    0x1400_0000,  // b .
+  ]
+}
+
+extension RISCV64 {
+  fileprivate static let vector: [UInt32] = [
+    0x1408_9073,  // csrw sscratch, a7
+    0x0800_08b7,  // lui a7, 0x8000
+    0x0018_889b,  // addiw a7, a7, 1: APPLET_SBI_EXCEPTION
+    0x0000_0073,  // ecall
+    0x0000_006f,  // j .
+  ]
 }
 
 extension ARM64 {
