@@ -5,7 +5,7 @@ ARCH ?= arm64 riscv64
 BENCH_BOARD = $(or $(BOARD),arm64)
 SWIFT_SOURCES = Package.swift Sources Tests guests
 
-.PHONY: help setup static guests boards run test bench format lint docs clean
+.PHONY: help setup static guests boards run test fuzz sanitize robustness bench format lint docs clean
 .NOTPARALLEL:
 
 help: ## show this
@@ -29,6 +29,15 @@ run: ## run the hello applet, on this machine if it has KVM, else on an emulated
 
 test: setup static guests boards ## run all tests, those on the emulated boards too
 	@swift test $(if $(FILTER),--filter '$(FILTER)')
+
+fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with libFuzzer
+	@tools/fuzz $(or $(TARGET),all) $(or $(SECONDS),10)
+
+sanitize: setup ## run the unit tests under the address and the thread sanitizer
+	@tools/sanitize $(SANITIZER)
+
+robustness: setup static guests boards ## try all that docs/robustness.md tells of, and write its tables
+	@tools/robustness $(or $(SECONDS),60)
 
 bench: setup static guests boards ## measure on an emulated board, in instructions
 	@tools/bench $(BENCH_BOARD)

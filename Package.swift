@@ -7,6 +7,12 @@ let strict: [SwiftSetting] = [
   .enableExperimentalFeature("Lifetimes"),
 ]
 
+/// What the command line needs.
+let commandRooms: [Target.Dependency] = [
+  "Benchmark", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor",
+  "Control", "Supervisor",
+]
+
 let package = Package(
   name: "swiftlet",
   products: [
@@ -43,10 +49,7 @@ let package = Package(
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet",
-      dependencies: [
-        "Benchmark", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor",
-        "Control", "Supervisor",
-      ],
+      dependencies: commandRooms,
       swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
@@ -79,6 +82,23 @@ let package = Package(
       ],
       path: "Tests/Faults", swiftSettings: strict),
     .testTarget(name: "KernelFaultTests", dependencies: ["faults"], swiftSettings: strict),
+    // What fuzzers do to each door, the program that tools/fuzz builds of it with libFuzzer, and the inputs that were kept.
+    .target(name: "CFuzz", path: "Tests/CFuzz"),
+    // The command line once more, as a library: what is an executable can be linked to tests alone.
+    .target(
+      name: "Commands", dependencies: commandRooms, path: "Tests/Commands", exclude: ["Main.swift"],
+      swiftSettings: strict),
+    .target(
+      name: "FuzzTargets",
+      dependencies: [
+        "AppletABI", "Applet", "CFuzz", "CLinux", "Control", "DeviceTree", "Devices", "JSON", "KVM", "Machine",
+        "Monitor", "Platform", "TestSupport", "Commands",
+      ],
+      path: "Tests/FuzzTargets", swiftSettings: strict),
+    .executableTarget(
+      name: "fuzz", dependencies: ["CFuzz", "CLinux", "FuzzTargets", "Machine", "TestSupport"], path: "Tests/Fuzz",
+      swiftSettings: strict),
+    .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["corpus"], swiftSettings: strict),
     // Runs the cross-compiled program on emulated boards: needs build/ARCH, which make test builds.
     .testTarget(name: "BoardTests", dependencies: ["Machine", "TestSupport"], swiftSettings: strict),
   ]

@@ -24,7 +24,7 @@ public struct Call: Equatable, Sendable {
   /// Reads a message.
   /// - Returns: nil for what is no call: then the connection is of no use any more.
   public init?(message: [UInt8]) {
-    guard let value = message.withUnsafeBytes({ JSONValue(parsing: $0) }),
+    guard let value = message.withUnsafeBytes({ JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }),
       case .string(let method)? = value["method"]
     else { return nil }
     func flag(_ name: String) -> Bool? {
@@ -75,7 +75,9 @@ public struct Reply: Equatable, Sendable {
 
   /// Reads a message; nil for what is no reply.
   public init?(message: [UInt8]) {
-    guard let value = message.withUnsafeBytes({ JSONValue(parsing: $0) }), case .object = value else { return nil }
+    guard let value = message.withUnsafeBytes({ JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }),
+      case .object = value
+    else { return nil }
     if case .string(let name)? = value["error"] { error = name } else { error = nil }
     if case .bool(let flag)? = value["continues"] { continues = flag } else { continues = false }
     parameters = value["parameters"] ?? .object([])

@@ -3,6 +3,9 @@ public struct MessageBuffer {
   /// Most bytes that a message may have.
   public static let limit = 1 << 20
 
+  /// How deep arrays and objects of a message may nest; what reads them goes as deep, on any thread's stack.
+  public static let depthLimit = 32
+
   private var bytes: [UInt8] = []
   /// Where the bytes that are not taken yet begin.
   private var start = 0

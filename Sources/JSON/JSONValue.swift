@@ -44,6 +44,26 @@ extension JSONValue {
     self.init(root)
   }
 
+  /// Reads one value that fills the bytes, unless arrays and objects nest deeper than a limit.
+  package init?(parsing bytes: UnsafeRawBufferPointer, depthLimit: Int) {
+    var depth = 0
+    var isString = false
+    var at = 0
+    while at < bytes.count {
+      switch bytes[at] {
+      case 0x22: isString.toggle()
+      case 0x5c where isString: at += 1
+      case 0x5b where !isString, 0x7b where !isString:
+        depth += 1
+        guard depth <= depthLimit else { return nil }
+      case 0x5d where !isString, 0x7d where !isString: depth -= 1
+      default: break
+      }
+      at += 1
+    }
+    self.init(parsing: bytes)
+  }
+
   /// jansson's hash tables are given a seed that nobody can guess: by itself it opens /dev/urandom, which a sandbox refuses,
   /// and then takes the time.
   private static let isSeeded: Bool = {

@@ -1,3 +1,6 @@
+/// Swiftlet's version: `major.minor.patch`.
+let version: StaticString = "0.1.0"
+
 /// The commands of the command line, with what `help` says of each.
 enum Command: CaseIterable {
   case run, dtb, check, bench, help

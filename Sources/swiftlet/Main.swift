@@ -1,8 +1,5 @@
 import CLinux
 
-/// Swiftlet's version: `major.minor.patch`.
-let version: StaticString = "0.1.0"
-
 @main
 struct Main {
   static func main() {

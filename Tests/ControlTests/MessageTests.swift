@@ -39,6 +39,18 @@ struct MessageTests {
     #expect(buffer.next() == .tooLong)
   }
 
+  @Test("are read only where they nest no deeper than any thread's stack allows")
+  func depth() {
+    func nested(_ depth: Int) -> Call? {
+      let parameters =
+        String(repeating: "{\"a\":", count: depth) + "\"[[[{{{\\\"[\"" + String(repeating: "}", count: depth)
+      return Call(message: Array(#"{"method":"a.b","parameters":\#(parameters)}"#.utf8))
+    }
+    #expect(nested(MessageBuffer.depthLimit - 1) != nil)
+    #expect(nested(MessageBuffer.depthLimit) == nil)
+    #expect(nested(100_000) == nil)
+  }
+
   @Test("that are no calls are told from those that are")
   func calls() {
     func call(_ text: String) -> Call? { Call(message: Array(text.utf8)) }

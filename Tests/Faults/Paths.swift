@@ -120,7 +120,7 @@ struct Path {
       try addRegion(context, at: 0x4000_0000, kernel)
       context.deadline = Clock.monotonic + 600_000_000_000
       context.cpuBudget = 600_000_000_000
-      kernel.script(everyCall)
+      kernel.script(everyCall(heap: context.memory.layout.heap.lowerBound))
       stage.begin()
       return try finish(context, stage)
     }
@@ -134,7 +134,7 @@ struct Path {
       do throws(KVMError) {
         try context.setShadows([try context.clone(on: system), try context.clone(on: system)], parallel: true)
       } catch { throw .kvm(error) }
-      kernel.script(everyCall)
+      kernel.script(everyCall(heap: context.memory.layout.heap.lowerBound))
       stage.begin()
       return try finish(context, stage)
     }
@@ -164,7 +164,7 @@ struct Path {
   // MARK: Parts
 
   /// A guest that makes every call there is once.
-  private static var everyCall: [(Guest) -> Int] {
+  private static func everyCall(heap: UInt64) -> [(Guest) -> Int] {
     [
       { guest in
         guest.store(Array("a line\nand more".utf8), at: heap)
@@ -188,7 +188,6 @@ struct Path {
       { $0.call(APPLET_CALL_EXIT, 5) },
     ]
   }
-  private static let heap: UInt64 = 0x8000_5000
 
   private static func finish(_ context: ExecCtx, _ stage: Stage, flushing: Bool = true) throws(PathError) -> String {
     do {

@@ -1,0 +1,45 @@
+import Foundation
+import Machine
+import TestSupport
+import Testing
+
+/// Guests that do their worst (guests/hostile): the monitor outlives each of them, and says what it was.
+struct HostileTests {
+  private static let rounds = 3
+
+  static let session = Session(
+    [Board.arm64, .riscv64].map { board in
+      Case(
+        board, "hostile guests", script: "sh ../files/hostile.sh \(rounds) 2 \(floods.joined(separator: " "))",
+        output: .pattern(
+          kinds.map { "\($0): \(rounds) runs, [0-9]+ calls, [0-9]+ ended, [0-9]+ stopped, 0 odd\n" }.joined()
+            + floods.map {
+              "\($0) for 2 s: [0-9]+ KiB, grown by -?[0-9]{1,2} KiB, ended with 124, its neighbour with 0\n"
+            }.joined()
+            + "hello from Swift on \(board.architecture)\n"),
+        // What a guest was stopped for.
+        errors: .pattern("[^@]*"))
+    }
+  ) { board in
+    let architecture: Architecture = board.architecture == "arm64" ? .arm64 : .riscv64
+    var files = [
+      "hostile.sh": (try? [UInt8](Data(contentsOf: URL(filePath: Repository.path("guests/hostile/hostile.sh"))))) ?? []
+    ]
+    // Other programs each day.
+    let day = UInt64(Date().timeIntervalSince1970 / 86400)
+    for number in 1...rounds {
+      files["code-\(number)"] = ELFBuilder.random(architecture, seed: day &* 1000 &+ UInt64(number)).bytes()
+    }
+    return files
+  }
+
+  private static let kinds = [
+    "calls", "calls in lockstep", "writes", "own code", "racing calls", "random code", "random code in system mode",
+  ]
+
+  /// What makes the monitor work as fast as it can, without its memory growing by 100 KiB.
+  private static let floods = ["output"]
+
+  @Test(arguments: session.cases)
+  func guests(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+}

@@ -1,0 +1,82 @@
+import CFuzz
+import CLinux
+import Machine
+
+/// A door of Swiftlet's, and what a fuzzer does to it. `run` may not trap, whatever the bytes are, and holds what it gets to
+/// what was promised.
+public struct FuzzTarget: Sendable {
+  public let name: String
+  /// What it tries, for the table in docs/robustness.md.
+  public let door: String
+  public let run: @Sendable (UnsafeRawBufferPointer) -> Void
+  /// Good inputs, to begin with.
+  public let seeds: @Sendable () -> [[UInt8]]
+
+  public static let all = [elf, tree, overlay, rpc, control, options, call, virtio, linux]
+
+  public static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
+}
+
+/// Takes a fuzzer's input apart; zeros where it has ended.
+struct Input {
+  private var bytes: UnsafeRawBufferPointer.SubSequence
+
+  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes[...] }
+
+  var isEmpty: Bool { bytes.isEmpty }
+
+  mutating func byte() -> UInt8 { bytes.popFirst() ?? 0 }
+
+  mutating func take(_ count: Int) -> [UInt8] {
+    defer { bytes = bytes.dropFirst(count) }
+    return Array(bytes.prefix(count))
+  }
+
+  mutating func rest() -> [UInt8] { take(bytes.count) }
+
+  mutating func number<Number: FixedWidthInteger>(_ type: Number.Type = Number.self) -> Number {
+    var number: Number = 0
+    for index in 0..<MemoryLayout<Number>.size { number |= Number(truncatingIfNeeded: byte()) << Number(index * 8) }
+    return number
+  }
+
+  /// A number that is often small, or near a bound.
+  mutating func value(near bounds: [UInt64]) -> UInt64 {
+    let kind = byte()
+    switch kind & 3 {
+    case 0: return UInt64(byte())
+    case 1:
+      return bounds.isEmpty
+        ? 0 : bounds[Int(kind >> 2) % bounds.count] &+ UInt64(bitPattern: Int64(Int8(bitPattern: byte())))
+    case 2: return bounds.isEmpty ? 0 : bounds[Int(kind >> 2) % bounds.count] &+ UInt64(number(UInt16.self))
+    default: return number(UInt64.self)
+    }
+  }
+}
+
+/// What a fuzzer holds the code to: ends the program where it is not so.
+func hold(_ condition: Bool, _ what: StaticString) {
+  if !condition { fatalError(what.description) }
+}
+
+/// A file in memory with these bytes; its path.
+final class MemoryFile {
+  let descriptor: Int32
+  var path: String { "/proc/self/fd/\(descriptor)" }
+
+  init(_ bytes: some Collection<UInt8>) {
+    descriptor = Int32(truncatingIfNeeded: fuzz_memory_file())
+    precondition(descriptor >= 0, "no memory file")
+    let array = Array(bytes)
+    var done = 0
+    while done < array.count {
+      let result = array.withUnsafeBytes { linux_write(descriptor, $0.baseAddress! + done, array.count - done) }
+      precondition(result > 0)
+      done += result
+    }
+  }
+
+  deinit { _ = linux_close(descriptor) }
+}
+
+let architectures: [Architecture] = [.arm64, .riscv64]

@@ -1,0 +1,133 @@
+import Applet
+import AppletABI
+import CLinux
+import KVM
+import Machine
+import Monitor
+import Platform
+import TestSupport
+
+/// A context on a scripted kernel, whose guest is a fuzzer's.
+final class GuestHarness {
+  let kernel: ScriptedKernel
+  let context: ExecCtx
+  /// Where the applet's heap begins; the same for each.
+  let heap: UInt64
+  private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
+  /// Applets' files, which stay as long as the process does.
+  nonisolated(unsafe) private static let images = architectures.map { architecture in
+    let bytes = ELFBuilder.applet(architecture).bytes()
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+    buffer.copyBytes(from: bytes)
+    return buffer
+  }
+
+  init(_ architecture: Architecture, transport: ExecCtx.Transport? = nil, shadows: Int = 0) {
+    kernel = ScriptedKernel(architecture)
+    var options = ExecCtx.Options()
+    options.arguments = ["fuzz.elf", "argument"]
+    options.transport = transport
+    (options.input, options.output) = (Self.null, Self.null)
+    let bytes = UnsafeRawBufferPointer(Self.images[architectures.firstIndex(of: architecture)!])
+    // Only the monitor's own inputs are hostile here: making the context succeeds.
+    let contents = try! FileContents(copying: bytes, kernel: kernel)
+    let system = try! System(kernel: kernel)
+    context = try! ExecCtx(
+      image: try! AppletImage(contents, architecture: architecture), memorySize: 256 << 10, system: system,
+      architecture: architecture, options: options)
+    heap = context.memory.layout.heap.lowerBound
+    if shadows > 0 {
+      let copies = (0..<shadows).map { _ in try! context.clone(on: system) }
+      try! context.setShadows(copies)
+    }
+  }
+
+  /// Runs the guest to its end, whatever that is.
+  func run(_ program: @escaping (Guest) -> Int) {
+    kernel.program = program
+    do throws(ExecError) { _ = try context.run() } catch {
+      hold(!error.description.isEmpty && !error.description.contains("\n"), "an error is one line")
+    }
+    _ = context.description
+    hold(kernel.violations.isEmpty, "the kernel is used as it wants to be")
+  }
+}
+
+extension FuzzTarget {
+  /// Trap frames, call arguments and exits: whatever a guest can leave behind, at each of its entries.
+  static let call = FuzzTarget(
+    name: "call", door: "calls and traps of applets",
+    run: { bytes in
+      var input = Input(bytes)
+      let first = input.byte()
+      let architecture: Architecture = first & 1 == 0 ? .arm64 : .riscv64
+      let transport: ExecCtx.Transport? = architecture == .arm64 && first & 2 != 0 ? .mmio : nil
+      let shadows = first & 12 == 12 ? 2 : first & 12 == 8 ? 1 : 0
+      let harness = GuestHarness(architecture, transport: transport, shadows: shadows)
+      harness.context.deadline = Clock.monotonic + 1_000_000_000
+      var script = Script(input, harness.context.memory.layout)
+      harness.run { script.step($0) }
+    },
+    seeds: {
+      var calls: [UInt8] = []
+      for number in (0...5).map({ UInt64($0) }) + (0x100...0x106).map({ UInt64($0) }) {
+        // A call with a buffer in the heap, and one that the applet may not use.
+        calls += [0, UInt8(number & 0xff), UInt8(number >> 8), 1, 0, 0, 16]
+        calls += [0, UInt8(number & 0xff), UInt8(number >> 8), 5, 0, 3, 255, 255, 255, 255, 255, 255, 255, 255]
+      }
+      return [0, 1, 2, 8, 13].map { [$0] + calls } + [[0, 2, 0, 3, 0xff], [1, 3, 9, 9, 9, 9, 9, 9]]
+    })
+
+  /// What the bytes of an input make a guest do.
+  private struct Script {
+    private var input: Input
+    private let heap: UInt64
+    /// Addresses around which something changes.
+    private let bounds: [UInt64]
+
+    init(_ input: Input, _ layout: SecureLayout) {
+      self.input = input
+      heap = layout.heap.lowerBound
+      bounds = [
+        heap, 0x8000_0000, 0x8000_1000, 0x8000_2000, layout.stack.lowerBound, layout.stack.upperBound, layout.frame,
+        layout.slot.upperBound, 0, .max, 1 << 38, 1 << 63,
+      ]
+    }
+
+    mutating func step(_ guest: Guest) -> Int {
+      if input.isEmpty || guest.entry > 2000 { return guest.call(APPLET_CALL_EXIT, 0) }
+      switch input.byte() & 15 {
+      case 0...7:
+        let number = UInt64(input.number(UInt16.self))
+        var arguments = (0..<3).map { _ in input.value(near: bounds) }
+        // Its sleep is not what is tried.
+        if number == UInt64(APPLET_CALL_SLEEP) { arguments[0] %= 1000 }
+        return guest.call(number, arguments[0], arguments[1], arguments[2])
+      case 8:
+        // Memory that the next call hands over.
+        let content = input.take(Int(input.byte()))
+        guest.store(content, at: heap + UInt64(input.byte()))
+        return guest.call(APPLET_CALL_YIELD)
+      case 9: return guest.trap(cause: input.number(), address: input.number(), pc: input.number())
+      case 10:
+        for word in 0..<Int(APPLET_FRAME_ON_EXIT) where input.byte() & 3 == 0 { guest.frame[word] = input.number() }
+        return guest.leave()
+      case 11: return guest.mmio(input.value(near: bounds), isWrite: input.byte() & 1 == 0, input.take(8))
+      case 12: return guest.sbi(UInt(input.number(UInt64.self)), UInt(input.number(UInt64.self)))
+      case 13:
+        let reason = input.number(UInt32.self)
+        let words = (0..<4).map { _ in input.number(UInt64.self) }
+        return guest.exit(reason) { run in
+          // The union behind the header, of which the kernel sets the member that the reason says.
+          withUnsafeMutableBytes(of: &run) { bytes in
+            for (index, word) in words.enumerated() {
+              bytes.storeBytes(of: word, toByteOffset: 32 + index * 8, as: UInt64.self)
+            }
+          }
+        }
+      case 14: return [-Int(EINTR), -Int(EAGAIN)][Int(input.byte() & 1)]
+      default: return -Int(input.byte() & 127)
+      }
+    }
+  }
+}

@@ -1,0 +1,59 @@
+# Runs hostile guests on a board, in the folder of the applets: sh hostile.sh ROUNDS SECONDS FLOOD…. For each kind a line:
+#   KIND: RUNS runs, CALLS calls, ENDED ended by themselves, STOPPED stopped, ODD odd
+# Odd is a status that swiftlet does not have for such a guest, death by a signal among them; its messages follow.
+# ../files/code-N are programs of random instructions, where there are any. Then guests that make the monitor work as fast as
+# they can for SECONDS each, one for each FLOOD (output, rpc, random): the memory that the process has in use may not grow meanwhile, and a neighbour gets its turn.
+
+rounds=$1 seconds=$2
+shift 2
+floods=$*
+
+# KIND NUMBER-OF-CALLS-OR-WRITES COMMAND…: runs it once a round with the round's number in place of SEED.
+try() {
+  kind=$1 calls=0 count=$2 ended=0 stopped=0 odd=0 runs=0
+  shift 2
+  for seed in $(seq 1 "$rounds"); do
+    words=
+    for word; do words="$words $(echo "$word" | sed "s/SEED/$seed/")"; done
+    # shellcheck disable=SC2086
+    timeout 30 swiftlet run $words </dev/null >/tmp/output 2>/tmp/errors
+    status=$?
+    runs=$((runs + 1))
+    made=$(grep -ac '^calls: \|^writes: ' /tmp/output)
+    [ "$made" = 0 ] || calls=$((calls + count))
+    case $status in
+      121 | 123 | 124 | 133) stopped=$((stopped + 1)) ;;
+      126) odd=$((odd + 1)) && cat /tmp/errors ;;
+      *) if [ $status -lt 120 ]; then ended=$((ended + 1)); else odd=$((odd + 1)) && echo "seed $seed: $status" && head -n 3 /tmp/errors; fi ;;
+    esac
+  done
+  echo "$kind: $runs runs, $calls calls, $ended ended, $stopped stopped, $odd odd"
+}
+
+try calls 2000 --timeout 10s hostile-calls.elf SEED 2000
+try "calls in lockstep" 200 --timeout 10s --shadows 2 hostile-calls.elf SEED 200
+try writes 20000 --timeout 2s hostile-memory.elf SEED 20000
+try "own code" 0 --timeout 2s hostile-code.elf SEED
+try "racing calls" 500 --timeout 10s --non-secure --cpus 2 system-race.elf SEED 500
+[ ! -e ../files/code-1 ] || try "random code" 0 --timeout 100ms ../files/code-SEED
+[ ! -e ../files/code-1 ] || try "random code in system mode" 0 --timeout 100ms --non-secure ../files/code-SEED
+
+# KIND: how the process's memory grows between two moments, in KiB, and how a neighbour that starts between them ends.
+flood() {
+  swiftlet run --timeout "$((seconds + 6))s" hostile-flood.elf "$1" >/dev/null 2>&1 &
+  pid=$!
+  sleep 1
+  before=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status)
+  swiftlet run --timeout 20s hello.elf >/dev/null
+  neighbour=$?
+  sleep "$seconds"
+  after=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status)
+  wait $pid
+  status=$?
+  [ -n "$after" ] || echo "$1: it has ended too early"
+  echo "$1 for $seconds s: $before KiB, grown by $((after - before)) KiB, ended with $status, its neighbour with $neighbour"
+}
+for kind in $floods; do flood $kind; done
+
+# Whoever comes after them finds the host as it was.
+swiftlet run hello.elf | head -n 1

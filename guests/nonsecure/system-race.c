@@ -1,0 +1,62 @@
+/* Calls by a block of memory while another processor changes the block, and what it points to, all the time (arguments:
+ * seed, number of calls). Whatever the two come to, every value that can be there is one that the monitor must take. */
+#include "firmware.h"
+
+static char stack[4096] __attribute__((aligned(64)));
+static struct applet_block block __attribute__((aligned(32)));
+static uint8_t room[1 << 15];
+static volatile uint64_t changes;
+static volatile int is_over;
+
+static uint64_t next(uint64_t *state) {
+  *state ^= *state << 13;
+  *state ^= *state >> 7;
+  *state ^= *state << 17;
+  return *state;
+}
+
+/* A call that neither waits nor ends the program, with a buffer in the room whatever address goes with which length. */
+static void change(uint64_t *state) {
+  static const uint64_t numbers[] = {APPLET_CALL_NANOTIME,  APPLET_CALL_GETRANDOM, APPLET_CALL_RPC_RESPONSE,
+                                     APPLET_CALL_WRITE,     APPLET_CALL_READ,      APPLET_CALL_YIELD,
+                                     APPLET_CALL_ARGUMENTS, 0x777,                 ~0ull};
+  volatile struct applet_block *call = &block;
+  call->number = numbers[next(state) % (sizeof numbers / sizeof numbers[0])];
+  call->arguments[0] = (uint64_t)room + next(state) % (sizeof room / 2);
+  call->arguments[1] = next(state) % (sizeof room / 2);
+  room[next(state) % sizeof room] = 0;
+  changes++;
+}
+
+static void race(uint64_t seed) {
+  uint64_t state = seed;
+  while (!is_over) {
+    change(&state);
+  }
+}
+
+int main(const void *tree) {
+  struct arguments arguments;
+  arguments_of_tree(&arguments, tree);
+  uint64_t seed = argument(&arguments, 1) ? number_from(argument(&arguments, 1)) : 1;
+  uint64_t count = argument(&arguments, 2) ? number_from(argument(&arguments, 2)) : 1000;
+  uint64_t state = seed * 0x9e3779b97f4a7c15ull + 1;
+  change(&state);
+  if (applet_call(APPLET_CALL_BLOCK, (uint64_t)&block, 0, 0) != 0) {
+    panic("no block");
+  }
+  if (processor_start(1, race, next(&state), stack + sizeof stack) != 0) {
+    panic("processor 1 does not start");
+  }
+  while (changes < 2) {
+  }
+  for (uint64_t i = 0; i < count; i++) {
+    /* The result of the last call stands where the number does, and 0 would be exit. */
+    change(&state);
+    applet_call(APPLET_CALL_BY_BLOCK, 0, 0, 0);
+  }
+  is_over = 1;
+  print("\ncalls: %lu\n", count);
+  machine_off();
+  panic("still on");
+}
