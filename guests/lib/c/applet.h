@@ -114,6 +114,14 @@ static inline int64_t applet_arguments(char *bytes, size_t length) {
   return applet_call(APPLET_CALL_ARGUMENTS, (uint64_t)bytes, length, 0);
 }
 
+/* Ticks a second of the counter that may be read without a call from now on; 0 where it is kept from the applet. */
+static inline int64_t applet_counter(void) {
+  return applet_call(APPLET_CALL_COUNTER, 0, 0, 0);
+}
+
+/* Nanoseconds of the host's monotonic clock, as applet_nanotime, but without a call where the counter may be read. */
+int64_t nanotime(void);
+
 /* Text on its way to the console: a buffer for the caller's stack, written with one call when it is full and at
  * text_flush. Formats are printf's: %s %c %d %u %x %p %%, with l or z, a width and a leading 0. */
 #define TEXT_SIZE 504

@@ -21,9 +21,9 @@ public enum Calls {
     applet_put_character(CChar(bitPattern: character))
   }
 
-  /// Nanoseconds of the host's monotonic clock.
+  /// Nanoseconds of the host's monotonic clock; without a call where the applet may read the counter.
   public static func nanotime() -> Int64 {
-    applet_nanotime()
+    CApplet.nanotime()
   }
 
   public static func random(into bytes: UnsafeMutableRawBufferPointer) {
