@@ -103,10 +103,23 @@ public enum Architecture: Sendable {
     }
   }
 
-  /// KVM ids of the registers that the trap frame holds, by the frame's words: general registers, then PC.
+  /// Byte offsets in the shim of the instructions that do what the trap frame asks for and load the applet's registers from it,
+  /// to the last one, which goes there.
+  public var shimRestore: Range<Int> {
+    let (first, back): (Int, UInt32) =
+      self == .arm64 ? (ARM64.shimResume, 0xd69f_03e0) : (RISCV64.shimResume, 0x1020_0073)
+    // The first ERET or SRET ends the short way, the last one the long way.
+    return first..<((shim.lastIndex(of: back) ?? 0) + 1) * 4
+  }
+
+  /// KVM ids of the registers that the trap frame holds, by the frame's words: general registers, PC, and on arm64 PSTATE,
+  /// which holds the applet's flags.
   public var coreRegisters: [(word: Int, id: UInt64)] {
     switch self {
-    case .arm64: (0..<32).map { ($0, ARM64.x($0)) } + [(Int(APPLET_FRAME_PC), ARM64.pc)]
+    case .arm64:
+      (0..<32).map { ($0, ARM64.x($0)) } + [
+        (Int(APPLET_FRAME_PC), ARM64.pc), (Int(APPLET_FRAME_STATUS), ARM64.pstate),
+      ]
     case .riscv64: (1..<32).map { ($0, RISCV64.x($0)) } + [(Int(APPLET_FRAME_PC), RISCV64.pc)]
     }
   }

@@ -53,6 +53,9 @@ public struct PageTable {
     self.physical = physical
   }
 
+  /// Takes up other tables of the same arena size whose bytes were copied into this arena.
+  package mutating func follow(_ other: PageTable) { used = other.used }
+
   /// Bytes of arena that mapping any part of `length` bytes of memory can need, which lie in so many contiguous runs.
   public static func arenaSize(covering length: UInt64, runs: UInt64 = 1) -> UInt64 {
     let leaves = length / blockSize + 2 * runs

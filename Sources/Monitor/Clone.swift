@@ -19,25 +19,31 @@ extension ExecCtx {
     // The device tree comes with the memory.
     let parts = try Parts.secure(
       entry: pc, memory: copy, system: system, described: described, transport: transport)
-    let clone = ExecCtx(parts, options: Options())
-    clone.memory.copyContents(of: memory)
+    var options = Options()
+    options.output = console.descriptor
+    options.input = input
+    let clone = ExecCtx(parts, options: options)
     for piece in memory.added {
-      guard let region = memory.regions.first(where: { $0.range.lowerBound == piece.range.lowerBound }) else {
-        continue
+      var access: Access = []
+      for region in memory.regions where piece.range.contains(region.range.lowerBound) {
+        access.formUnion(region.access)
       }
-      let shared: SharedMemory
-      do { shared = try SharedMemory(count: piece.memory.bytes.count, kernel: kernel) } catch {
-        throw .failed(.mapMemory, error)
-      }
-      shared.copyContents(of: piece.memory)
-      // The clone's memory is laid out as this one's is: there is room.
-      do { try clone.add(piece.range.lowerBound, shared, region.access) } catch {
-        if case .kvm(let error) = error { throw error }
-        throw .failed(.setUserMemoryRegion, .noMemory)
-      }
+      let shared = try piece.memory.forCopy(access, kernel: kernel)
+      // The tables that this one's pieces are in are copied below.
+      try clone.machine.setMemory(slot: piece.slot, address: piece.range.lowerBound, memory: shared.bytes)
+      clone.memory.added.append(AddedMemory(range: piece.range, memory: shared, slot: piece.slot))
     }
+    clone.memory.copyContents(of: memory)
+    if let tables { clone.tables?.follow(tables) }
     clone.memory.regions = memory.regions
-    clone.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP)
+    clone.sleepUnderWay = sleepUnderWay
+    if mayReadCounter {
+      try clone.vcpu.setRegister(architecture.counterRegister, vcpu.register(architecture.counterRegister))
+      try clone.allowCounter(true)
+      clone.mayReadCounter = true
+    }
+    clone.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP | APPLET_ENTRY_FENCE)
+    clone.frame[Int(APPLET_FRAME_ON_EXIT)] = 0
     return clone
   }
 

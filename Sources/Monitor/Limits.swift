@@ -24,6 +24,8 @@ struct Limits: ~Copyable {
   /// The thread's processor clock when the present run began.
   private var began: Int64 = 0
   private var isRunning = false
+  /// Whether a run is under way whose processor time is measured.
+  private var isMeasuring = false
   private var wallTimer: KickTimer?
   private var cpuTimer: KickTimer?
   /// Calls made when the CPU timer last looked, and the thread's processor clock then.
@@ -33,38 +35,44 @@ struct Limits: ~Copyable {
   init() {}
 
   /// Processor time used so far, in nanoseconds.
-  var used: Int64 { usedBefore + (isRunning ? Clock.threadCPU - began : 0) }
+  var used: Int64 { usedBefore + (isMeasuring ? Clock.threadCPU - began : 0) }
 
   /// A run begins on the calling thread.
   mutating func begin(calls: UInt64) throws(Errno) {
-    guard deadline != nil || cpuBudget != nil || callBudget != nil else {
-      // Without limits the run costs no clock and no timer: what it uses is not known either.
-      return
-    }
-    began = Clock.threadCPU
     isRunning = true
     seenCalls = calls
-    seenAt = began
     try arm()
   }
 
   /// The run has ended.
   mutating func end() {
-    guard isRunning else { return }
-    usedBefore = used
     isRunning = false
+    guard isMeasuring else { return }
+    usedBefore = used
+    isMeasuring = false
     wallTimer = nil
     cpuTimer = nil
   }
 
   /// Sets the timers by the limits as they are now; on the thread that runs the context.
   mutating func arm() throws(Errno) {
-    guard isRunning else { return }
+    // Without limits the run costs no clock and no timer: what it uses is not known either.
+    guard isRunning, isMeasuring || deadline != nil || cpuBudget != nil || callBudget != nil else { return }
+    if !isMeasuring {
+      isMeasuring = true
+      began = Clock.threadCPU
+      seenAt = began
+    }
     if let deadline {
       if wallTimer == nil { wallTimer = try KickTimer(.wall) }
-      try wallTimer?.set(nanoseconds: deadline - Clock.monotonic)
+      try wallTimer?.set(nanoseconds: max(deadline, 0) - Clock.monotonic)
+    } else {
+      wallTimer = nil
     }
-    guard cpuBudget != nil || callBudget != nil else { return }
+    guard cpuBudget != nil || callBudget != nil else {
+      cpuTimer = nil
+      return
+    }
     if cpuTimer == nil { cpuTimer = try KickTimer(.cpu) }
     var first = Int64.max
     var interval: Int64 = 10_000_000
@@ -80,7 +88,7 @@ struct Limits: ~Copyable {
   /// The limit that is passed, if one is; to be asked after a kick.
   mutating func passed(calls: UInt64) -> Limit? {
     if let deadline, Clock.monotonic >= deadline { return .deadline }
-    guard isRunning, cpuBudget != nil || callBudget != nil else { return nil }
+    guard isMeasuring, cpuBudget != nil || callBudget != nil else { return nil }
     let now = Clock.threadCPU
     if let cpuBudget, usedBefore + now - began >= cpuBudget { return .cpuBudget }
     guard let callBudget else { return nil }

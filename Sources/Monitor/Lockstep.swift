@@ -97,7 +97,7 @@ extension ExecCtx {
       if let watch = architecture.floatingPointWatch(isOn: !shadows.isEmpty) {
         try copy.vcpu.setRegister(watch.id, watch.value)
       }
-      if !shadows.isEmpty { try copy.allowCounter(false) }
+      if !shadows.isEmpty || copy.mayReadCounter { try copy.allowCounter(shadows.isEmpty) }
     }
   }
 
@@ -134,6 +134,8 @@ final class Lockstep {
   private static let longPatience = 20
 
   private let isParallel: Bool
+  /// Whether a stop or a limit came before all copies had come to the same call; `event` says which have.
+  private var isUnfinished = false
   /// A thread a shadow, while a parallel run is under way.
   private var workers: [LockstepWorker] = []
 
@@ -168,8 +170,19 @@ final class Lockstep {
   func step() throws(ExecError) {
     let primary = self.primary
     while true {
-      if workers.isEmpty { try primary.advanceCopies(shadows) } else { try advanceAtOnce() }
-      if !primary.agrees { try resolve() }
+      do throws(ExecError) {
+        if isUnfinished {
+          try advanceRest()
+        } else if workers.isEmpty {
+          try primary.advanceCopies(shadows)
+        } else {
+          try advanceAtOnce()
+        }
+        if !primary.agrees { try resolve() }
+      } catch {
+        isUnfinished = true
+        throw error
+      }
       switch primary.event {
       case .call:
         primary.lockstepReport.calls &+= 1
@@ -181,8 +194,23 @@ final class Lockstep {
     }
   }
 
+  /// Runs the copies that have not come to their next events when the last run ended.
+  private func advanceRest() throws(ExecError) {
+    for index in 0..<count where copy(index).event == .interrupted {
+      copy(index).event = try copy(index).advance(patience: Self.patience, stopping: primary)
+    }
+    isUnfinished = false
+    primary.agrees = allAgree
+  }
+
+  private var allAgree: Bool {
+    primary.event == .call && shadows.allSatisfy { $0.event == .call && ExecCtx.equal(primary, $0) }
+  }
+
   /// Runs all copies to their next events at the same time.
   private func advanceAtOnce() throws(ExecError) {
+    primary.event = .interrupted
+    for shadow in shadows { shadow.event = .interrupted }
     for worker in workers { worker.start() }
     let own: Result<ExecCtx.Event, ExecError>
     do throws(ExecError) { own = .success(try primary.advance(patience: Self.patience, stopping: primary)) } catch {
@@ -197,8 +225,7 @@ final class Lockstep {
     }
     primary.event = try own.get()
     if let failure { throw failure }
-    primary.agrees =
-      primary.event == .call && shadows.allSatisfy { $0.event == .call && ExecCtx.equal(primary, $0) }
+    primary.agrees = allAgree
   }
 
   /// Waits for the copies that have not come to an event, then repairs those that differ from the majority.
@@ -346,6 +373,8 @@ final class Lockstep {
 extension ExecCtx {
   /// Runs this context and then its shadows to their next events; `agrees` says whether all of them call alike.
   fileprivate func advanceCopies(_ shadows: [ExecCtx]) throws(ExecError) {
+    event = .interrupted
+    for shadow in shadows { shadow.event = .interrupted }
     event = try advance(patience: Lockstep.patience, stopping: self)
     agrees = event == .call
     for shadow in shadows {
@@ -359,7 +388,7 @@ extension ExecCtx {
   /// - Returns: `.interrupted` where its patience, in kicks of the timer, is used up.
   @inline(__always)
   fileprivate func advance(patience: Int, stopping primary: ExecCtx) throws(ExecError) -> Event {
-    let event = try exec()
+    let event = try enter()
     return event == .interrupted ? try advanceInterrupted(patience: patience, stopping: primary) : event
   }
 
@@ -368,7 +397,7 @@ extension ExecCtx {
     for _ in 0..<patience {
       vcpu.clearExitRequest()
       try primary.checkStops()
-      let event = try exec()
+      let event = try enter()
       if event != .interrupted { return event }
     }
     return .interrupted

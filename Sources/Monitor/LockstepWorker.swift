@@ -107,7 +107,7 @@ final class LockstepWorker: @unchecked Sendable {
 
   private func turn() throws(ExecError) -> ExecCtx.Event {
     while true {
-      let event = try shadow.exec()
+      let event = try shadow.enter()
       guard event == .interrupted else { return event }
       shadow.vcpu.clearExitRequest()
       if isCancelled.load(ordering: .sequentiallyConsistent) { return .interrupted }

@@ -39,21 +39,15 @@ extension ExecCtx {
   /// In lockstep, memory that the applet may write is copied for each shadow; what it may only read is shared with them.
   /// - Throws: `RegionError`; nothing has changed then.
   public func addRegion(at address: UInt64, _ shared: SharedMemory, access: Access) throws(RegionError) {
-    var memories = [shared]
-    for _ in shadows {
-      guard access.contains(.write) else {
-        memories.append(shared)
-        continue
-      }
-      do { memories.append(try SharedMemory(count: shared.bytes.count, kernel: kernel)) } catch {
-        throw .kvm(.failed(.mapMemory, error))
-      }
-      memories[memories.count - 1].copyContents(of: shared)
-    }
-    let copies = [self] + shadows
-    for (index, copy) in copies.enumerated() {
-      do { try copy.add(address, memories[index], access) } catch {
-        for given in copies[..<index] { try? given.remove(address) }
+    try add(address, shared, access)
+    let copies = shadows
+    for index in copies.indices {
+      do throws(RegionError) {
+        let memory: SharedMemory
+        do throws(KVMError) { memory = try shared.forCopy(access, kernel: kernel) } catch { throw .kvm(error) }
+        try copies[index].add(address, memory, access)
+      } catch {
+        for copy in [self] + copies[..<index] { try? copy.remove(address) }
         throw error
       }
     }
@@ -188,5 +182,17 @@ extension ExecCtx {
       let bytes = memory.bytes(at: part.lowerBound, count: Int(part.upperBound - part.lowerBound))
       linux_clean_instructions(bytes.baseAddress, bytes.count)
     }
+  }
+}
+
+extension SharedMemory {
+  /// The memory that a copy of a context in lockstep gets for this one: the same where no copy may write to it, else one with
+  /// equal contents.
+  func forCopy(_ access: Access, kernel: any Kernel) throws(KVMError) -> SharedMemory {
+    guard access.contains(.write) else { return self }
+    let copy: SharedMemory
+    do { copy = try SharedMemory(count: bytes.count, kernel: kernel) } catch { throw .failed(.mapMemory, error) }
+    copy.copyContents(of: self)
+    return copy
   }
 }

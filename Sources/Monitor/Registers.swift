@@ -50,6 +50,13 @@ extension ExecCtx {
   public var pc: UInt64 { frame[Int(APPLET_FRAME_PC)] }
 }
 
+extension ExecCtx {
+  /// Whether it is a secure context: user mode behind Swiftlet's shim.
+  public var isSecure: Bool { !isNonSecure }
+  /// Whether it is a non-secure one: a program with the processor's system mode to itself.
+  public var isNonSecure: Bool { false }
+}
+
 /// What ended the last entry into a guest, as the architecture has it.
 public struct Cause: Equatable, Sendable {
   /// The exception class (ESR_EL1.EC), or scause without its highest bit.

@@ -16,11 +16,50 @@ extension ExecCtx {
   }
 
   /// Enters the guest once and comes back: registers are loaded from the trap frame before and stored there after. To be
-  /// called again to go on.
-  /// - Throws: `ExecError.kvm`, `.unexpectedExit`, `.shim`.
-  @inline(__always)
+  /// called again to go on: behind a call, or with the instruction that raised an exception.
+  ///
+  /// Not while `run` is under way, which makes its entries itself.
+  /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event.
   @discardableResult
   public func exec() throws(ExecError) -> Event {
+    try begin()
+    defer { end() }
+    do throws(ExecError) {
+      let event = try enter()
+      if event == .interrupted { try checkStops() }
+      return event
+    } catch { throw comeHome(error) }
+  }
+
+  /// Runs until the applet calls; its handler is not asked.
+  ///
+  /// Not while `run` is under way.
+  /// - Throws: `ExecError`: any other exception, a stop, a limit.
+  public func schedule() throws(ExecError) {
+    try begin()
+    defer { end() }
+    do throws(ExecError) { try runToCall() } catch { throw comeHome(error) }
+  }
+
+  /// The calling thread begins to run the context.
+  private func begin() throws(ExecError) {
+    control.began()
+    do throws(Errno) { try limits.begin(calls: calls) } catch {
+      control.ended()
+      throw .host(error)
+    }
+  }
+
+  /// It runs it no longer.
+  private func end() {
+    vcpu.leave()
+    limits.end()
+    control.ended()
+  }
+
+  /// One entry into the guest and back.
+  @inline(__always)
+  func enter() throws(ExecError) -> Event {
     let exit: Exit
     do { exit = try vcpu.enter() } catch { throw .kvm(error) }
     switch exit {
@@ -45,12 +84,10 @@ extension ExecCtx {
     }
   }
 
-  /// Runs until the applet calls; its handler is not asked.
-  /// - Throws: `ExecError`: any other exception, a stop, a deadline.
   @inline(__always)
-  public func schedule() throws(ExecError) {
+  private func runToCall() throws(ExecError) {
     while true {
-      switch try exec() {
+      switch try enter() {
       case .call: return
       case .fault(let fault): throw describe(fault)
       case .interrupted: try checkStops()
@@ -61,23 +98,19 @@ extension ExecCtx {
   /// Runs the context and answers its calls until it exits, is stopped, or fails.
   /// - Returns: how it ended. A context that was stopped can be run on: a call that was under way begins anew, except for
   ///   output, of which the rest is lost.
-  /// - Throws: `ExecError`. A context that has passed a limit can be run on in the same way.
+  /// - Throws: `ExecError`. A context that has passed a limit can be run on in the same way; after a
+  ///   fault, with the instruction that raised it.
   public func run() throws(ExecError) -> Outcome {
     if let processors { return try runProcessors(processors) }
-    control.began()
+    try begin()
     defer {
-      vcpu.leave()
-      limits.end()
       lockstep?.end()
-      control.ended()
+      end()
     }
-    do throws(Errno) {
-      try limits.begin(calls: calls)
-      try lockstep?.begin()
-    } catch { throw .host(error) }
+    do throws(Errno) { try lockstep?.begin() } catch { throw .host(error) }
     do throws(ExecError) {
       while exitStatus == nil {
-        if let lockstep { try lockstep.step() } else { try schedule() }
+        if let lockstep { try lockstep.step() } else { try runToCall() }
         calls &+= 1
         if let handler { try handler(self) } else { try answer(self) }
         if hasFaultInjection { lockstep?.injectFault() }
@@ -86,14 +119,24 @@ extension ExecCtx {
     } catch {
       // What it has written comes first: it tells how it got there.
       console.flushAtOnce()
-      if error == .stopped {
-        _ = captureRegisters()
-        return .stopped
-      }
-      guard case .limit = error else { throw error }
-      throw captureRegisters() && isAsleep ? .fault(.waitForInterrupt, pc: pc &- 4, address: nil) : error
+      let error = comeHome(error)
+      if error == .stopped { return .stopped }
+      throw error
     }
     return .exited(status: exitStatus ?? 0)
+  }
+
+  /// Makes the context ready to be looked at, changed and run on, after what ended its run.
+  /// - Returns: what ended it.
+  private func comeHome(_ error: ExecError) -> ExecError {
+    switch error {
+    case .stopped, .limit: break
+    default: return error
+    }
+    for shadow in shadows { _ = shadow.returnToShim() }
+    let wasOutside = returnToShim()
+    guard error != .stopped, wasOutside, isAsleep else { return error }
+    return .fault(.waitForInterrupt, pc: pc &- 4, address: nil)
   }
 
   /// Passes on what the applet has written without ending the line.
@@ -148,18 +191,29 @@ extension ExecCtx {
     }
   }
 
-  /// Brings the registers of a guest that was interrupted amid its own code into the trap frame, which otherwise holds those
-  /// of its last call. The guest itself goes on with what it has.
+  /// Brings a guest that was interrupted amid its own code back to where it is entered: its registers into the trap frame,
+  /// which otherwise holds those of its last call, and the vCPU to the shim, which loads them again. One that stands
+  /// behind an exit of the shim's is there already.
   /// - Returns: whether it was amid its own code.
-  private func captureRegisters() -> Bool {
-    guard let pc = try? vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc),
-      pc < memory.layout.shim || pc >= memory.layout.frame
-    else { return false }
-    for register in architecture.coreRegisters {
-      guard let value = try? vcpu.register(register.id) else { return true }
-      frame[register.word] = value
+  private func returnToShim() -> Bool {
+    let shim = memory.layout.shim
+    guard let pc = try? vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc) else { return false }
+    let isOutside = pc < shim || pc >= memory.layout.frame
+    if isOutside {
+      var values: [(word: Int, value: UInt64)] = []
+      for register in architecture.coreRegisters {
+        guard let value = try? vcpu.register(register.id) else { return true }
+        values.append((register.word, value))
+      }
+      for (word, value) in values { frame[word] = value }
+    } else if !architecture.shimRestore.contains(Int(pc - shim)) {
+      // Amid loading them it begins anew; amid storing them it goes on to its exit.
+      return false
     }
-    return true
+    frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+    // What could be read can be written.
+    for setting in architecture.shimRestart(memory.layout) { try? vcpu.setRegister(setting.id, setting.value) }
+    return isOutside
   }
 
   /// Whether the guest stands behind an instruction that waits for an interrupt. On riscv64 KVM lets user mode wait, and an

@@ -6,9 +6,13 @@ import Platform
 
 /// Call 0x102: comes back when the time has passed; a stop or the deadline ends it before.
 func sleep(_ context: ExecCtx) throws(ExecError) {
-  let length = Int64(clamping: context.a1)
-  let (end, isEndless) = Clock.monotonic.addingReportingOverflow(length)
-  _ = try context.wait(until: isEndless ? nil : end)
+  // A stop may have come in between: it sleeps the rest then.
+  let pc = context.pc
+  var end = Clock.monotonic.addingSaturating(Int64(clamping: context.a1))
+  if let before = context.sleepUnderWay, before.pc == pc { end = before.end }
+  context.sleepUnderWay = (pc, end)
+  _ = try context.wait(until: end == .max ? nil : end)
+  context.sleepUnderWay = nil
   context.ret(UInt64(0))
 }
 
@@ -24,6 +28,7 @@ func counter(_ context: ExecCtx) throws(ExecError) {
   let frequency: UInt64
   do {
     try context.allowCounter(true)
+    context.mayReadCounter = true
     frequency = try context.counterFrequency()
   } catch { throw .kvm(error) }
   context.ret(frequency)

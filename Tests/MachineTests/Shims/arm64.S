@@ -69,8 +69,38 @@ resume:
   ldr x0, [sp, #WORD(0)]
   eret
 
-// The rare work of an exit or entry, asked for by the frame.
+// The rare work of an entry, asked for by the frame. The monitor can have any of it done again from `resume` on: what was
+// asked for is forgotten when it has been done.
+prepare:
+  tbz x1, #0, 1f // APPLET_ENTRY_FENCE
+  dsb ishst
+  tlbi vmalle1is
+  ic ialluis
+  dsb ish
+  isb
+1:
+  tbz x1, #1, restore // APPLET_ENTRY_FP
+  ldp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
+  ldp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
+  ldp q4, q5, [sp, #WORD(APPLET_FRAME_FP + 8)]
+  ldp q6, q7, [sp, #WORD(APPLET_FRAME_FP + 12)]
+  ldp q8, q9, [sp, #WORD(APPLET_FRAME_FP + 16)]
+  ldp q10, q11, [sp, #WORD(APPLET_FRAME_FP + 20)]
+  ldp q12, q13, [sp, #WORD(APPLET_FRAME_FP + 24)]
+  ldp q14, q15, [sp, #WORD(APPLET_FRAME_FP + 28)]
+  ldp q16, q17, [sp, #WORD(APPLET_FRAME_FP + 32)]
+  ldp q18, q19, [sp, #WORD(APPLET_FRAME_FP + 36)]
+  ldp q20, q21, [sp, #WORD(APPLET_FRAME_FP + 40)]
+  ldp q22, q23, [sp, #WORD(APPLET_FRAME_FP + 44)]
+  ldp q24, q25, [sp, #WORD(APPLET_FRAME_FP + 48)]
+  ldp q26, q27, [sp, #WORD(APPLET_FRAME_FP + 52)]
+  ldp q28, q29, [sp, #WORD(APPLET_FRAME_FP + 56)]
+  ldp q30, q31, [sp, #WORD(APPLET_FRAME_FP + 60)]
+  ldp x0, x1, [sp, #WORD(APPLET_FRAME_FP_CONTROL)]
+  msr fpcr, x0
+  msr fpsr, x1
 restore:
+  str xzr, [sp, #WORD(APPLET_FRAME_ON_ENTRY)]
   ldp x0, x1, [sp, #WORD(APPLET_FRAME_PC)]
   msr elr_el1, x0
   msr spsr_el1, x1
@@ -132,36 +162,6 @@ save_floating_point:
   mov x0, #APPLET_EXIT_WATCH | APPLET_EXIT_SAVED
   str x0, [sp, #WORD(APPLET_FRAME_ON_EXIT)]
   b leave
-prepare:
-  str xzr, [sp, #WORD(APPLET_FRAME_ON_ENTRY)]
-  tbz x1, #0, 1f // APPLET_ENTRY_FENCE
-  dsb ishst
-  tlbi vmalle1is
-  ic ialluis
-  dsb ish
-  isb
-1:
-  tbz x1, #1, restore // APPLET_ENTRY_FP
-  ldp q0, q1, [sp, #WORD(APPLET_FRAME_FP + 0)]
-  ldp q2, q3, [sp, #WORD(APPLET_FRAME_FP + 4)]
-  ldp q4, q5, [sp, #WORD(APPLET_FRAME_FP + 8)]
-  ldp q6, q7, [sp, #WORD(APPLET_FRAME_FP + 12)]
-  ldp q8, q9, [sp, #WORD(APPLET_FRAME_FP + 16)]
-  ldp q10, q11, [sp, #WORD(APPLET_FRAME_FP + 20)]
-  ldp q12, q13, [sp, #WORD(APPLET_FRAME_FP + 24)]
-  ldp q14, q15, [sp, #WORD(APPLET_FRAME_FP + 28)]
-  ldp q16, q17, [sp, #WORD(APPLET_FRAME_FP + 32)]
-  ldp q18, q19, [sp, #WORD(APPLET_FRAME_FP + 36)]
-  ldp q20, q21, [sp, #WORD(APPLET_FRAME_FP + 40)]
-  ldp q22, q23, [sp, #WORD(APPLET_FRAME_FP + 44)]
-  ldp q24, q25, [sp, #WORD(APPLET_FRAME_FP + 48)]
-  ldp q26, q27, [sp, #WORD(APPLET_FRAME_FP + 52)]
-  ldp q28, q29, [sp, #WORD(APPLET_FRAME_FP + 56)]
-  ldp q30, q31, [sp, #WORD(APPLET_FRAME_FP + 60)]
-  ldp x0, x1, [sp, #WORD(APPLET_FRAME_FP_CONTROL)]
-  msr fpcr, x0
-  msr fpsr, x1
-  b restore
 broken:
   mov x0, #2
   hvc #0

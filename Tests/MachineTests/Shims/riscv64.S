@@ -66,8 +66,52 @@ resume:
   csrrw tp, sscratch, tp
   sret
 
-// The rare work of an exit or entry, asked for by the frame.
+// The rare work of an entry, asked for by the frame. The monitor can have any of it done again from `resume` on: what was
+// asked for is forgotten when it has been done.
+prepare:
+  andi t1, t0, APPLET_ENTRY_FENCE
+  beqz t1, 1f
+  sfence.vma
+  fence.i
+1:
+  andi t1, t0, APPLET_ENTRY_FP
+  beqz t1, restore
+  fld f0, WORD(APPLET_FRAME_FP + 0)(tp)
+  fld f1, WORD(APPLET_FRAME_FP + 1)(tp)
+  fld f2, WORD(APPLET_FRAME_FP + 2)(tp)
+  fld f3, WORD(APPLET_FRAME_FP + 3)(tp)
+  fld f4, WORD(APPLET_FRAME_FP + 4)(tp)
+  fld f5, WORD(APPLET_FRAME_FP + 5)(tp)
+  fld f6, WORD(APPLET_FRAME_FP + 6)(tp)
+  fld f7, WORD(APPLET_FRAME_FP + 7)(tp)
+  fld f8, WORD(APPLET_FRAME_FP + 8)(tp)
+  fld f9, WORD(APPLET_FRAME_FP + 9)(tp)
+  fld f10, WORD(APPLET_FRAME_FP + 10)(tp)
+  fld f11, WORD(APPLET_FRAME_FP + 11)(tp)
+  fld f12, WORD(APPLET_FRAME_FP + 12)(tp)
+  fld f13, WORD(APPLET_FRAME_FP + 13)(tp)
+  fld f14, WORD(APPLET_FRAME_FP + 14)(tp)
+  fld f15, WORD(APPLET_FRAME_FP + 15)(tp)
+  fld f16, WORD(APPLET_FRAME_FP + 16)(tp)
+  fld f17, WORD(APPLET_FRAME_FP + 17)(tp)
+  fld f18, WORD(APPLET_FRAME_FP + 18)(tp)
+  fld f19, WORD(APPLET_FRAME_FP + 19)(tp)
+  fld f20, WORD(APPLET_FRAME_FP + 20)(tp)
+  fld f21, WORD(APPLET_FRAME_FP + 21)(tp)
+  fld f22, WORD(APPLET_FRAME_FP + 22)(tp)
+  fld f23, WORD(APPLET_FRAME_FP + 23)(tp)
+  fld f24, WORD(APPLET_FRAME_FP + 24)(tp)
+  fld f25, WORD(APPLET_FRAME_FP + 25)(tp)
+  fld f26, WORD(APPLET_FRAME_FP + 26)(tp)
+  fld f27, WORD(APPLET_FRAME_FP + 27)(tp)
+  fld f28, WORD(APPLET_FRAME_FP + 28)(tp)
+  fld f29, WORD(APPLET_FRAME_FP + 29)(tp)
+  fld f30, WORD(APPLET_FRAME_FP + 30)(tp)
+  fld f31, WORD(APPLET_FRAME_FP + 31)(tp)
+  ld t0, WORD(APPLET_FRAME_FP_CONTROL)(tp)
+  fscsr t0
 restore:
+  sd zero, WORD(APPLET_FRAME_ON_ENTRY)(tp)
   ld t0, WORD(APPLET_FRAME_PC)(tp)
   csrw sepc, t0
   ld t0, WORD(4)(tp)
@@ -155,47 +199,3 @@ save_floating_point:
   li t0, 0b01 << 13
   csrc sstatus, t0 // clean: 0b10
   j leave
-prepare:
-  sd zero, WORD(APPLET_FRAME_ON_ENTRY)(tp)
-  andi t1, t0, APPLET_ENTRY_FENCE
-  beqz t1, 1f
-  sfence.vma
-  fence.i
-1:
-  andi t1, t0, APPLET_ENTRY_FP
-  beqz t1, restore
-  fld f0, WORD(APPLET_FRAME_FP + 0)(tp)
-  fld f1, WORD(APPLET_FRAME_FP + 1)(tp)
-  fld f2, WORD(APPLET_FRAME_FP + 2)(tp)
-  fld f3, WORD(APPLET_FRAME_FP + 3)(tp)
-  fld f4, WORD(APPLET_FRAME_FP + 4)(tp)
-  fld f5, WORD(APPLET_FRAME_FP + 5)(tp)
-  fld f6, WORD(APPLET_FRAME_FP + 6)(tp)
-  fld f7, WORD(APPLET_FRAME_FP + 7)(tp)
-  fld f8, WORD(APPLET_FRAME_FP + 8)(tp)
-  fld f9, WORD(APPLET_FRAME_FP + 9)(tp)
-  fld f10, WORD(APPLET_FRAME_FP + 10)(tp)
-  fld f11, WORD(APPLET_FRAME_FP + 11)(tp)
-  fld f12, WORD(APPLET_FRAME_FP + 12)(tp)
-  fld f13, WORD(APPLET_FRAME_FP + 13)(tp)
-  fld f14, WORD(APPLET_FRAME_FP + 14)(tp)
-  fld f15, WORD(APPLET_FRAME_FP + 15)(tp)
-  fld f16, WORD(APPLET_FRAME_FP + 16)(tp)
-  fld f17, WORD(APPLET_FRAME_FP + 17)(tp)
-  fld f18, WORD(APPLET_FRAME_FP + 18)(tp)
-  fld f19, WORD(APPLET_FRAME_FP + 19)(tp)
-  fld f20, WORD(APPLET_FRAME_FP + 20)(tp)
-  fld f21, WORD(APPLET_FRAME_FP + 21)(tp)
-  fld f22, WORD(APPLET_FRAME_FP + 22)(tp)
-  fld f23, WORD(APPLET_FRAME_FP + 23)(tp)
-  fld f24, WORD(APPLET_FRAME_FP + 24)(tp)
-  fld f25, WORD(APPLET_FRAME_FP + 25)(tp)
-  fld f26, WORD(APPLET_FRAME_FP + 26)(tp)
-  fld f27, WORD(APPLET_FRAME_FP + 27)(tp)
-  fld f28, WORD(APPLET_FRAME_FP + 28)(tp)
-  fld f29, WORD(APPLET_FRAME_FP + 29)(tp)
-  fld f30, WORD(APPLET_FRAME_FP + 30)(tp)
-  fld f31, WORD(APPLET_FRAME_FP + 31)(tp)
-  ld t0, WORD(APPLET_FRAME_FP_CONTROL)(tp)
-  fscsr t0
-  j restore
