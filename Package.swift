@@ -72,6 +72,16 @@ let package = Package(
     .testTarget(
       name: "swiftletTests",
       dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),
+    // A program that embeds the monitor, for tests on boards; not part of the product.
+    .target(name: "CExercise", path: "Tests/CExercise"),
+    .executableTarget(
+      name: "exercise", dependencies: ["CExercise", "CLinux", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      path: "Tests/Exercise", swiftSettings: strict,
+      // Allocations are counted: CExercise has what these names are turned into.
+      linkerSettings: [
+        .unsafeFlags(
+          ["malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign"].flatMap { ["-Xlinker", "--wrap=\($0)"] })
+      ]),
     .testTarget(name: "DeviceTreeTests", dependencies: ["DeviceTree", "Machine"], swiftSettings: strict),
     // Makes each call of the kernel fail in turn: a program of its own, whose C library's calls go through CFaults.
     .target(name: "CFaults", path: "Tests/CFaults"),

@@ -1,0 +1,283 @@
+import Machine
+import Monitor
+import Platform
+
+/// Clone, Shadow, Equal, lockstep with voting.
+var lockstepCases: [Case] {
+  [
+    Case("clone") { (host) throws(Failure) in
+      // A clone is the context as it is, and goes its own way from then on.
+      let context = try host.context("registers", ["400"])
+      var clone: ExecCtx?
+      for _ in 0..<50 {
+        try monitored { () throws(ExecError) in
+          try context.schedule()
+          try secureHandler(context)
+        }
+      }
+      clone = try host.clone(of: context)
+      guard let clone else { return }
+      try expect(ExecCtx.equal(context, clone), "it is not equal")
+      try expectRun(context)
+      try expectRun(clone)
+    },
+    Case("equal") { (host) throws(Failure) in
+      let context = try host.context("values")
+      let other: ExecCtx
+      other = try host.clone(of: context)
+      try expect(ExecCtx.equal(context, other), "a clone is not equal")
+      for number in host.architecture.generalRegisters {
+        let value = other.register(number)
+        other.setRegister(number, value ^ 1)
+        try expect(!ExecCtx.equal(context, other), "equal although register \(number) differs")
+        other.setRegister(number, value)
+      }
+      try expect(ExecCtx.equal(context, other), "not equal any more")
+    },
+    Case("lockstep-agrees") { (host) throws(Failure) in
+      for (name, arguments) in [
+        ("hello", []), ("registers", ["100"]), ("floating", []), ("getrandom", []), ("heap", []),
+      ]
+        as [(String, [String])]
+      {
+        for count in [1, 2] {
+          for parallel in [false, true] {
+            let output = try Pipe()
+            let context = try host.context(name, arguments, output: output.writing)
+            try host.addShadows(count, to: context, parallel: parallel)
+            try expectEnding(run(context), .success(.exited(status: 0)))
+            try expect(context.lockstepReport.calls == context.calls, "not all calls were compared")
+            let isRepaired = context.lockstepReport.repairs.contains { $0 > 0 }
+            try expect(!isRepaired, "\(name) was repaired")
+            try expect(output.contents().utf8.count > 0, "\(name) has printed nothing")
+          }
+        }
+      }
+    },
+    Case("lockstep-memory-of-its-own") { (host) throws(Failure) in
+      // A copy's memory is no other copy's: GoTEE's copies share it.
+      let context = try host.context("differ")
+      try host.addShadows(1, to: context)
+      guard let shadow = context.shadow else { throw Failure("no shadow") }
+      context.handler = differing([2], of: [shadow])
+      guard case .failure(.lockstep(.input(_, 1, 0x21, 0x2e))) = run(context) else { throw Failure("not noticed") }
+    },
+    Case("lockstep-general-register") { (host) throws(Failure) in
+      let name = host.architecture == .arm64 ? "x20" : "s4"
+      try expectDivergence(host, 6) { $0 == .register(name, copy: 1, value: 6, primary: 0) }
+    },
+    Case("lockstep-floating-point") { (host) throws(Failure) in
+      let name = host.architecture == .arm64 ? "q8 (low half)" : "f8"
+      try expectDivergence(host, 1) {
+        if case .register(name, copy: 1, value: 1, primary: _) = $0 { true } else { false }
+      }
+    },
+    Case("lockstep-pc") { (host) throws(Failure) in
+      try expectDivergence(host, 5) {
+        if case .register("pc", copy: 1, value: _, primary: _) = $0 { true } else { false }
+      }
+    },
+    Case("lockstep-input") { (host) throws(Failure) in
+      try expectDivergence(host, 2) {
+        if case .input(_, copy: 1, value: 0x21, primary: 0x2e) = $0 { true } else { false }
+      }
+    },
+    Case("lockstep-fault") { (host) throws(Failure) in
+      try expectDivergence(host, 4) { $0 == .event(copy: 1, .fault(.breakpoint), primary: .call) }
+    },
+    Case("lockstep-spins") { (host) throws(Failure) in
+      try expectDivergence(host, 3) { $0 == .event(copy: 1, .interrupted, primary: .call) }
+    },
+    Case("lockstep-common-fault") { (host) throws(Failure) in
+      // What all copies do alike is the applet's own fault.
+      for parallel in [false, true] {
+        let context = try host.context("undefined")
+        try host.addShadows(2, to: context, parallel: parallel)
+        try expectFault(run(context), .undefinedInstruction, nil)
+      }
+    },
+    Case("vote-repairs-shadow") { (host) throws(Failure) in
+      for parallel in [false, true] {
+        for kind in [1, 2, 4, 5, 6] as [UInt64] {
+          let context = try host.context("differ")
+          try host.addShadows(2, to: context, parallel: parallel)
+          context.handler = differing([kind], of: [context.shadows[1]])
+          try expectRun(context)
+          try expect(context.lockstepReport.repairs == [0, 0, 1], "kind \(kind): \(context.lockstepReport.repairs)")
+        }
+      }
+    },
+    Case("vote-repairs-primary") { (host) throws(Failure) in
+      for parallel in [false, true] {
+        for kind in [1, 2, 4, 5, 6] as [UInt64] {
+          let output = try Pipe()
+          let context = try host.context("differ", output: output.writing)
+          try host.addShadows(2, to: context, parallel: parallel)
+          context.handler = differing([kind], of: [context])
+          try expectRun(context)
+          try expect(context.lockstepReport.repairs == [1, 0, 0], "kind \(kind): \(context.lockstepReport.repairs)")
+          // What is written is what the majority writes.
+          let text = output.contents()
+          try expect(text == "......", "kind \(kind): it wrote \(text)")
+        }
+      }
+    },
+    Case("vote-repairs-spinning") { (host) throws(Failure) in
+      // Two seconds go by before a copy counts as one that never calls again.
+      for (index, parallel) in [(0, false), (2, false), (0, true), (1, true)] {
+        let context = try host.context("differ")
+        try host.addShadows(2, to: context, parallel: parallel)
+        let copies = [context] + context.shadows
+        context.handler = differing([3], of: [copies[index]])
+        try expectRun(context)
+        try equal(context.lockstepReport.repairs[index], 1, "number of repairs")
+      }
+    },
+    Case("vote-names-each") { (host) throws(Failure) in
+      // One copy after the other, never two at the same call.
+      let context = try host.context("differ")
+      try host.addShadows(4, to: context)
+      var round = 0
+      let copies = ([context] + context.shadows).map { Unmanaged.passUnretained($0) }
+      context.handler = { (context) throws(ExecError) in
+        if context.a0 != 0x500 { return try secureHandler(context) }
+        context.ret(round == 10 ? 7 : UInt64(0))
+        if round < 10 { setOwn(copies[round % 5].takeUnretainedValue(), 6) }
+        round += 1
+      }
+      try expectRun(context)
+      try expect(context.lockstepReport.repairs == [2, 2, 2, 2, 2], "\(context.lockstepReport.repairs)")
+    },
+    Case("vote-no-majority") { (host) throws(Failure) in
+      let context = try host.context("differ")
+      try host.addShadows(2, to: context)
+      context.handler = { (context) throws(ExecError) in
+        guard context.a0 == 0x500 else { return try secureHandler(context) }
+        context.ret(UInt64(0))
+        setOwn(context.shadows[0], 6)
+        setOwn(context.shadows[1], 1)
+      }
+      guard case .failure(.lockstep(.register(_, 1, 6, 0))) = run(context) else { throw Failure("not noticed") }
+    },
+    Case("injected-faults") { (host) throws(Failure) in
+      // With one shadow the first is detected at the next call; with two all are repaired, but those no register shows.
+      let context = try host.context("registers", ["1000"])
+      try host.addShadows(1, to: context)
+      var injected = 0
+      var injection = FaultInjection(percent: 5, seed: 7)
+      injection.report = { _, _, _ in injected += 1 }
+      context.faultInjection = injection
+      guard case .failure(.lockstep) = run(context) else { throw Failure("not noticed") }
+      try expect(injected >= 1, "nothing was injected")
+
+      let voting = try host.context("registers", ["300"])
+      try host.addShadows(2, to: voting)
+      injected = 0
+      injection = FaultInjection(percent: 20, seed: 8)
+      injection.report = { _, _, _ in injected += 1 }
+      voting.faultInjection = injection
+      try expectRun(voting)
+      let repaired = voting.lockstepReport.repairs.reduce(0, +)
+      say("note injected-faults: \(injected) injected, \(repaired) repaired")
+      try expect(repaired > 0 && repaired <= UInt64(injected), "\(repaired) repaired of \(injected)")
+    },
+    Case("lockstep-ends") { (host) throws(Failure) in
+      // Without its shadows the context goes on alone.
+      let context = try host.context("registers", ["200"])
+      try host.addShadows(1, to: context)
+      context.handler = { (context) throws(ExecError) in
+        try secureHandler(context)
+        if context.calls == 20 { context.stop() }
+      }
+      try expectRun(context, .stopped)
+      try equal(context.lockstepReport.calls, 20, "number of calls compared")
+      try host.removeShadows(of: context)
+      try expectRun(context)
+      try equal(context.lockstepReport.calls, 20, "number of calls compared")
+    },
+    Case("counter") { (host) throws(Failure) in
+      let output = try Pipe()
+      let context = try host.context("counter", output: output.writing)
+      try expectRun(context)
+      try expect(output.contents() == "counter: read without a call\n", "it has to call")
+      // A thousand looks at the clock cost no exit.
+      try expect(context.calls < 20, "it has made \(context.calls) calls")
+    },
+    Case("counter-in-lockstep") { (host) throws(Failure) in
+      for parallel in [false, true] {
+        let output = try Pipe()
+        let context = try host.context("counter", output: output.writing)
+        try host.addShadows(2, to: context, parallel: parallel)
+        try expectRun(context)
+        try expect(output.contents() == "counter: kept from it\n", "it can read the counter")
+      }
+    },
+    Case("counter-before-and-after-lockstep") { (host) throws(Failure) in
+      // Allowed the counter before it runs in lockstep: its reads are answered by the monitor, alike for all copies; and
+      // allowed again afterwards.
+      for isBackAlone in [false, true] {
+        let context = try host.context("counter", ["yield"])
+        context.handler = { (context) throws(ExecError) in
+          let isYield = context.a0 == 0x103
+          try secureHandler(context)
+          if isYield { context.stop() }
+        }
+        try expectRun(context, .stopped)
+        try host.addShadows(2, to: context)
+        if isBackAlone { try host.removeShadows(of: context) }
+        try expectRun(context)
+        try expect(!context.lockstepReport.repairs.contains { $0 > 0 }, "it was repaired")
+      }
+    },
+    Case("counter-of-clone") { (host) throws(Failure) in
+      let context = try host.context("counter", ["yield"])
+      context.handler = { (context) throws(ExecError) in
+        let isYield = context.a0 == 0x103
+        try secureHandler(context)
+        if isYield { context.stop() }
+      }
+      try expectRun(context, .stopped)
+      let clone: ExecCtx
+      clone = try host.clone(of: context)
+      // Its time goes on from the original's, which the applet itself checks.
+      try expectRun(clone)
+    },
+  ]
+}
+
+/// Answers one copy alone: an answer of the primary's goes to its shadows too.
+func setOwn(_ copy: ExecCtx, _ value: UInt64) {
+  let number = copy.architecture.callRegister
+  let others = copy.shadows.map { $0.register(number) }
+  copy.setRegister(number, value)
+  for (shadow, other) in zip(copy.shadows, others) { shadow.setRegister(number, other) }
+}
+
+/// A handler for `differ`: in the second round the copies do these things, everybody else nothing, and after six rounds the
+/// applet ends.
+private func differing(_ kinds: [UInt64], of copies: [ExecCtx]) -> ExecCtx.Handler {
+  var round = 0
+  // Not retained: a context would keep itself alive by its handler.
+  let copies = copies.map { Unmanaged.passUnretained($0) }
+  return { (context) throws(ExecError) in
+    guard context.a0 == 0x500 else { return try secureHandler(context) }
+    context.ret(round == 6 ? 7 : UInt64(0))
+    if round == 1 {
+      for (copy, kind) in zip(copies, kinds) { setOwn(copy.takeUnretainedValue(), kind) }
+    }
+    round += 1
+  }
+}
+
+/// With one shadow that does otherwise, the run ends and says how they differ.
+private func expectDivergence(_ host: Host, _ kind: UInt64, _ isRight: (Divergence) -> Bool) throws(Failure) {
+  for parallel in [false, true] {
+    let context = try host.context("differ")
+    try host.addShadows(1, to: context, parallel: parallel)
+    guard let shadow = context.shadow else { throw Failure("no shadow") }
+    context.handler = differing([kind], of: [shadow])
+    let ending = run(context)
+    guard case .failure(.lockstep(let divergence)) = ending else { throw Failure("not noticed: \(text(ending))") }
+    try expect(isRight(divergence), "noticed as: \(divergence.description)")
+  }
+}

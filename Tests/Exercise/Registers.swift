@@ -1,0 +1,93 @@
+import AppletABI
+import Machine
+import Monitor
+
+/// A0, A1, A2, Ret, Cause, Mode, Secure, NonSecure, String.
+var registerCases: [Case] {
+  [
+    Case("ret") { (host) throws(Failure) in
+      let context = try host.context("values")
+      func next(_ wanted: UInt64, _ what: StaticString) throws(Failure) {
+        try monitored { () throws(ExecError) in try context.schedule() }
+        try equal(context.a1, wanted, what)
+      }
+      try next(0, "the first")
+      context.ret(UInt64.max)
+      try next(.max, "the greatest unsigned 64-bit number")
+      context.ret(Int64.min)
+      try next(1 << 63, "the least signed 64-bit number")
+      context.ret(UInt32.max)
+      try next(0xffff_ffff, "the greatest unsigned 32-bit number")
+      context.ret(Int32(-32))
+      try next(UInt64(bitPattern: -32), "a negative 32-bit number")
+      context.ret(Int64(-1))
+      try next(.max, "a negative 64-bit number")
+    },
+    Case("ret-shadow") { (host) throws(Failure) in
+      let context = try host.context("values")
+      try host.addShadows(2, to: context)
+      var round: UInt64 = 0
+      context.handler = { (context) throws(ExecError) in
+        for shadow in context.shadows where shadow.a1 != context.a1 || shadow.a2 != round {
+          throw .unknownCall(number: shadow.a1)
+        }
+        round += 1
+        if round == 20 { return context.exit(status: 0) }
+        context.ret(round &* 0x1234_5678_9abc_def1)
+      }
+      try expectRun(context)
+      try equal(context.lockstepReport.calls, 20, "number of calls that agreed")
+    },
+    Case("cause-and-mode") { (host) throws(Failure) in
+      let context = try host.context("obey")
+      try obey(context, 1, 0)
+      let call: UInt64 = host.architecture == .arm64 ? 0x15 : 8
+      try equal(context.cause.code, call, "the cause of a call")
+      try expect(!context.cause.isInterrupt, "a call is said to be an interrupt")
+      try expect(context.mode == (.system, .user), "the modes of a call are wrong")
+      let event = try monitored { () throws(ExecError) in try context.exec() }
+      try expect(event == .fault(.read), "no fault")
+      try equal(context.cause.code, host.architecture == .arm64 ? 0x24 : 13, "the cause of a read fault")
+      try expect(context.mode == (.system, .user), "the modes of a fault are wrong")
+    },
+    Case("secure") { (host) throws(Failure) in
+      let context = try host.context("values")
+      try expect(context.isSecure && !context.isNonSecure, "an applet is no secure context")
+    },
+    Case("description") { (host) throws(Failure) in
+      let context = try host.context("values")
+      try monitored { () throws(ExecError) in try context.schedule() }
+      let text = context.description
+      let names =
+        host.architecture == .arm64
+        ? ["x0:", "x1:", "x29:", "x30:", "sp:", "pc:", "pstate:", "cause:"]
+        : ["ra:", "sp:", "gp:", "tp:", "t6:", "s11:", "a0:", "a7:", "pc:", "sstatus:", "cause:"]
+      for name in names where !has(text, name) { throw Failure("no \(name) in\n\(text)") }
+      try expect(has(text, ":0000000000000500"), "the call's number is not shown in\n\(text)")
+      try expect(!has(text, "address:"), "an address is shown for a call in\n\(text)")
+      for line in text.split(separator: "\n") { try expect(line.utf8.count < 120, "a line is too long: \(line)") }
+    },
+    Case("stopped-registers") { (host) throws(Failure) in
+      // Stopped in its own code, its registers are those of that moment, and what is set then is what it goes on with.
+      let context = try host.context("obey")
+      context.handler = orders([(4, 0)])
+      let runner = try Runner(context)
+      sleepFor(microseconds: 20000)
+      try runner.expectStop()
+      let place = context.pc
+      try expect(context.name(of: place).map { has($0, "main") } ?? false, "its pc is \(place)")
+      let number = host.architecture.generalRegisters.upperBound - 4
+      context.setRegister(number, 0x5a5a)
+      let again = try Runner(context)
+      sleepFor(microseconds: 20000)
+      try again.expectStop()
+      try equal(context.register(number), 0x5a5a, "the register that was set")
+      try expect(context.pc >= place &- 16 && context.pc <= place &+ 16, "it left its loop")
+      // A copy of it goes on from there too.
+      let clone = try host.clone(of: context)
+      clone.stop()
+      try expectRun(clone, .stopped)
+      try expect(ExecCtx.equal(context, clone), "a clone is not equal")
+    },
+  ]
+}

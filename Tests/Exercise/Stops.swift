@@ -1,0 +1,212 @@
+import CLinux
+import Monitor
+import Platform
+
+/// Stop and Done.
+var stopCases: [Case] {
+  [
+    Case("stop-spinning") { (host) throws(Failure) in try stopAfterFirstCall(try host.context("loop")) },
+    Case("stop-sleeping") { (host) throws(Failure) in try stopAfterFirstCall(try host.context("sleep-call")) },
+    Case("stop-calling") { (host) throws(Failure) in try stopAfterFirstCall(try host.context("call-loop")) },
+    Case("stop-waiting-for-input") { (host) throws(Failure) in
+      let input = try Pipe()
+      try stopAfterFirstCall(try host.context("read", input: input.reading))
+    },
+    Case("stop-blocked-in-output") { (host) throws(Failure) in
+      // Nobody reads the pipe, and what it writes does not fit.
+      let output = try Pipe()
+      try stopAfterFirstCall(try host.context("write", ["65536"], output: output.writing), microseconds: 30000)
+    },
+    Case("stop-before-run") { (host) throws(Failure) in
+      let context = try host.context("loop")
+      context.stop()
+      try expectRun(context, .stopped)
+    },
+    Case("stop-twice") { (host) throws(Failure) in
+      let runner = try Runner(try host.context("loop"))
+      sleepFor(microseconds: 5000)
+      runner.context.stop()
+      runner.context.stop()
+      try expectEnding(try runner.end(), .success(.stopped))
+      // Neither is left over: an applet that has ended its run would not be run on.
+      let context = try host.context("nanotime")
+      context.stop()
+      context.stop()
+      try expectRun(context, .stopped)
+      try expectRun(context)
+    },
+    Case("stop-in-handler") { (host) throws(Failure) in
+      let context = try host.context("values")
+      context.handler = { (context) throws(ExecError) in
+        context.ret(context.a2)
+        if context.a2 == 5 { context.stop() }
+      }
+      try expectRun(context, .stopped)
+      try equal(context.calls, 6, "number of calls")
+    },
+    Case("stop-exec") { (host) throws(Failure) in
+      // Also where no run is under way, only single entries.
+      let context = try host.context("loop")
+      _ = try monitored { () throws(ExecError) in try context.exec() }
+      context.ret(UInt64(0))
+      let isStopped = Flag()
+      let thread = try stopper(of: context, isStopped)
+      do throws(ExecError) { while true { try context.exec() } } catch {
+        try expect(error == .stopped, error.description)
+      }
+      try isStopped.wait()
+      thread.join()
+    },
+    Case("stop-schedule") { (host) throws(Failure) in
+      let context = try host.context("loop")
+      try monitored { () throws(ExecError) in try context.schedule() }
+      context.ret(UInt64(0))
+      let isStopped = Flag()
+      let thread = try stopper(of: context, isStopped)
+      do throws(ExecError) { try context.schedule() } catch { try expect(error == .stopped, error.description) }
+      try isStopped.wait()
+      thread.join()
+    },
+    Case("stop-and-run-on") { (host) throws(Failure) in
+      // Stopped in the middle of its own code again and again, it computes what it would have computed.
+      let context = try host.context("registers", ["400"])
+      var stops = 0
+      while true {
+        let runner = try Runner(context)
+        sleepFor(microseconds: 500 + 97 * stops)
+        context.stop()
+        let ending = try runner.end()
+        if ending == .success(.exited(status: 0)) { break }
+        try expectEnding(ending, .success(.stopped))
+        stops += 1
+        // A machine so slow that it never gets ahead between two stops would go on for ever.
+        try expect(stops < 20000, "no end after 20000 stops")
+      }
+      say("note stop-and-run-on: \(stops) stops")
+    },
+    Case("stop-and-sleep-on") { (host) throws(Failure) in
+      // A call that was under way is ended after the stop: the applet itself checks how long it slept, and the answer.
+      let context = try host.context("sleep", ["100"])
+      for _ in 0..<3 {
+        let runner = try Runner(context)
+        sleepFor(microseconds: 15000)
+        try runner.expectStop()
+      }
+      try expectRun(context)
+    },
+    Case("stop-and-read-on") { (host) throws(Failure) in
+      let input = try Pipe()
+      let output = try Pipe()
+      let context = try host.context("read", output: output.writing, input: input.reading)
+      let runner = try Runner(context)
+      sleepFor(microseconds: 15000)
+      try runner.expectStop()
+      input.write("abc\n")
+      let again = try Runner(context)
+      var echo = ""
+      for _ in 0..<2000 where echo.isEmpty {
+        sleepFor(microseconds: 5000)
+        echo = output.contents()
+      }
+      try expect(echo == "abc\n", "it has not echoed what it read")
+      try again.expectStop()
+    },
+    Case("stop-in-lockstep") { (host) throws(Failure) in
+      for parallel in [false, true] {
+        for name in ["loop", "call-loop", "sleep-call"] {
+          let context = try host.context(name)
+          try host.addShadows(1, to: context, parallel: parallel)
+          try stopAfterFirstCall(context)
+        }
+      }
+    },
+    Case("stop-and-run-on-in-lockstep") { (host) throws(Failure) in
+      for parallel in [false, true] {
+        let context = try host.context("registers", ["200"])
+        try host.addShadows(1, to: context, parallel: parallel)
+        var stops = 0
+        while true {
+          let runner = try Runner(context)
+          sleepFor(microseconds: 900 + 203 * stops)
+          context.stop()
+          let ending = try runner.end()
+          if ending == .success(.exited(status: 0)) { break }
+          try expectEnding(ending, .success(.stopped))
+          stops += 1
+          try expect(stops < 20000, "no end after 20000 stops")
+        }
+        say("note stop-and-run-on-in-lockstep: \(stops) stops, \(context.calls) calls")
+      }
+    },
+    Case("done") { (host) throws(Failure) in
+      let context = try host.context("loop")
+      let runner = try Runner(context)
+      let start = Clock.monotonic
+      try expect(!context.waitUntilDone(deadline: start + 20_000_000), "done although it runs")
+      try expect(Clock.monotonic - start >= 20_000_000, "waiting ended before its deadline")
+      let isDone = Flag()
+      let thread = try started {
+        // Without a deadline.
+        if context.waitUntilDone() { isDone.set() }
+      }
+      sleepFor(microseconds: 5000)
+      try expect(!isDone.isSet, "done although it runs")
+      try runner.expectStop()
+      try isDone.wait()
+      thread.join()
+    },
+    Case("long-thousand-stops", thousandStops),
+  ]
+}
+
+/// A thread that stops a context after a few milliseconds.
+private func stopper(of context: ExecCtx, _ isStopped: Flag) throws(Failure) -> Thread {
+  try started {
+    sleepFor(microseconds: 5000)
+    context.stop()
+    isStopped.set()
+  }
+}
+
+/// Runs a context on a thread of its own until it has made a call, and stops it a little later.
+private func stopAfterFirstCall(_ context: ExecCtx, microseconds: Int = 5000) throws(Failure) {
+  let hasCalled = Flag()
+  context.handler = { (context) throws(ExecError) in
+    hasCalled.set()
+    try secureHandler(context)
+  }
+  let runner = try Runner(context)
+  try hasCalled.wait()
+  sleepFor(microseconds: microseconds)
+  let start = Clock.monotonic
+  context.stop()
+  try expectEnding(try runner.end(), .success(.stopped))
+  say("note stop: \((runner.endedAt - start) / 1000) us")
+  context.handler = nil
+}
+
+/// A thousand stops of guests that spin, sleep and call, each at another moment; prints how long they took.
+private func thousandStops(_ host: Host) throws(Failure) {
+  let names = ["loop", "sleep-call", "call-loop"]
+  var contexts: [ExecCtx] = []
+  for name in names { contexts.append(try host.context(name)) }
+  var latencies = [[Int64]](repeating: [], count: names.count)
+  var random: UInt64 = 1
+  for round in 0..<1000 {
+    let runner = try Runner(contexts[round % names.count])
+    random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+    // Some before the thread has got anywhere.
+    let delay = round % 10 == 9 ? 0 : Int(random >> 33 % 3000)
+    if delay > 0 { sleepFor(microseconds: delay) }
+    let start = Clock.monotonic
+    runner.context.stop()
+    try expectEnding(try runner.end(), .success(.stopped))
+    latencies[round % names.count].append(max(runner.endedAt - start, 0) / 1000)
+  }
+  for (name, list) in zip(names, latencies) {
+    let sorted = list.sorted()
+    say(
+      "note thousand-stops: \(name): \(sorted.count) stops, min \(sorted[0]) us, median \(sorted[sorted.count / 2]) us, "
+        + "p99 \(sorted[sorted.count * 99 / 100]) us, max \(sorted[sorted.count - 1]) us")
+  }
+}
