@@ -2,7 +2,7 @@ import CLinux
 
 /// Where an applet's output goes: gathered into lines, so that no character costs a write(2) of its own.
 public final class Console {
-  let descriptor: Int32
+  package let descriptor: Int32
   private let buffer: UnsafeMutableRawBufferPointer
   private var count = 0
 
