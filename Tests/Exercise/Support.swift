@@ -76,7 +76,7 @@ final class Host {
     do {
       return try ExecCtx(
         image: image, memorySize: memory, system: system, architecture: architecture, options: options)
-    } catch { throw Failure("\(name): \(text(error))") }
+    } catch { throw Failure("\(name): \(error.description)") }
   }
 
   /// Copies of a context, set as its shadows.
@@ -106,13 +106,6 @@ func has(_ text: String, _ part: String) -> Bool {
   let (text, part) = (Array(text.utf8), Array(part.utf8))
   guard part.count <= text.count else { return false }
   return (0...text.count - part.count).contains { start in text[start...].starts(with: part) }
-}
-
-func text(_ error: LoadError) -> String {
-  switch error {
-  case .image(let error): error.description
-  case .kvm(let error): error.description
-  }
 }
 
 /// How a run ended.
