@@ -75,7 +75,8 @@ let package = Package(
     // A program that embeds the monitor, for tests on boards; not part of the product.
     .target(name: "CExercise", path: "Tests/CExercise"),
     .executableTarget(
-      name: "exercise", dependencies: ["CExercise", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],
+      name: "exercise",
+      dependencies: ["CExercise", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],
       path: "Tests/Exercise", swiftSettings: strict,
       // Allocations are counted: CExercise has what these names are turned into.
       linkerSettings: [
