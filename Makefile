@@ -5,7 +5,7 @@ ARCH ?= arm64 riscv64
 BENCH_BOARD = $(or $(BOARD),arm64)
 SWIFT_SOURCES = Package.swift Sources Tests guests
 
-.PHONY: help setup static guests boards run test fuzz sanitize robustness bench format lint docs clean
+.PHONY: help setup static exercise guests boards run test fuzz sanitize robustness bench format lint docs clean
 .NOTPARALLEL:
 
 help: ## show this
@@ -18,6 +18,9 @@ setup: ## install what is missing on this machine, through apt
 static: setup ## cross-compile swiftlet: build/ARCH/swiftlet, one static executable
 	@set -e; for arch in $(ARCH); do tools/cross-build $$arch; done
 
+exercise: setup ## cross-compile the program with which tests on boards embed the monitor: build/ARCH/exercise
+	@set -e; for arch in $(ARCH); do tools/cross-build $$arch exercise; done
+
 guests: setup ## compile the applets: build/ARCH/guests/NAME.elf
 	@set -e; for arch in $(ARCH); do guests/build $$arch build/$$arch/guests; done
 
@@ -27,7 +30,7 @@ boards: setup ## get and make what the emulated boards consist of
 run: ## run the hello applet, on this machine if it has KVM, else on an emulated board
 	@tools/run-example $(BOARD)
 
-test: setup static guests boards ## run all tests, those on the emulated boards too
+test: setup static exercise guests boards ## run all tests, those on the emulated boards too
 	@swift test $(if $(FILTER),--filter '$(FILTER)')
 
 fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with libFuzzer

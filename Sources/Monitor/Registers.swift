@@ -51,10 +51,8 @@ extension ExecCtx {
 }
 
 extension ExecCtx {
-  /// Whether it is a secure context: user mode behind Swiftlet's shim.
-  public var isSecure: Bool { !isNonSecure }
-  /// Whether it is a non-secure one: a program with the processor's system mode to itself.
-  public var isNonSecure: Bool { false }
+  /// Whether it is a program with the processor's system mode to itself, not an applet in user mode.
+  public var isNonSecure: Bool { !isSecure }
 }
 
 /// What ended the last entry into a guest, as the architecture has it.

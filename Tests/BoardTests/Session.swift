@@ -10,13 +10,22 @@ actor Session {
 
   nonisolated let cases: [Case]
   private let files: @Sendable (Board) -> [String: [UInt8]]
+  private let programs: [String]
+  private let timeout: Int
   private var boots: [Board: Task<Boot, any Error>] = [:]
 
   /// - Parameters:
   ///   - cases: by distinct names on each board.
+  ///   - programs: what else of build/ARCH the board is to have, beside the folder of the applets.
+  ///   - timeout: seconds that a board has for all its cases.
   ///   - files: what else the board is to have in ../files, by name.
-  init(_ cases: [Case], files: @escaping @Sendable (Board) -> [String: [UInt8]] = { _ in [:] }) {
+  init(
+    _ cases: [Case], programs: [String] = [], timeout: Int = 100,
+    files: @escaping @Sendable (Board) -> [String: [UInt8]] = { _ in [:] }
+  ) {
     self.cases = cases
+    self.programs = programs
+    self.timeout = timeout
     self.files = files
   }
 
@@ -26,8 +35,10 @@ actor Session {
     let board = wanted.board
     let boot =
       boots[board]
-      ?? Task { [cases, files] in
-        try await Boot.run(board, cases.filter { $0.board == board }, files: files(board))
+      ?? Task { [cases, programs, timeout, files] in
+        let programs = try programs.map { try Repository.built("\(board.architecture)/\($0)") }
+        return try await Boot.run(
+          board, cases.filter { $0.board == board }, programs: programs, timeout: timeout, files: files(board))
       }
     boots[board] = boot
     let result = try await boot.value
@@ -59,13 +70,17 @@ private struct Boot: Sendable {
   }()
 
   /// Boots a board off the threads that Swift's tasks share, for it blocks.
-  static func run(_ board: Board, _ cases: [Case], files: [String: [UInt8]]) async throws -> Boot {
+  static func run(
+    _ board: Board, _ cases: [Case], programs: [String], timeout: Int, files: [String: [UInt8]]
+  ) async throws -> Boot {
     try await withCheckedThrowingContinuation { continuation in
-      queue.addOperation { continuation.resume(with: Result { try run(board, cases, files) }) }
+      queue.addOperation { continuation.resume(with: Result { try run(board, cases, programs, timeout, files) }) }
     }
   }
 
-  private static func run(_ board: Board, _ cases: [Case], _ files: [String: [UInt8]]) throws -> Boot {
+  private static func run(
+    _ board: Board, _ cases: [Case], _ programs: [String], _ timeout: Int, _ files: [String: [UInt8]]
+  ) throws -> Boot {
     precondition(Set(cases.map(\.name)).count == cases.count, "two cases of a board have the same name")
     _ = try Repository.built("\(board.architecture)/swiftlet")
     _ = try Repository.built("\(board.architecture)/guests/hello.elf")
@@ -75,9 +90,10 @@ private struct Boot: Sendable {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
       for (name, bytes) in files { try Data(bytes).write(to: folder.appending(path: name)) }
       try Data(text(cases).utf8).write(to: script)
-      let added = [guests, folder.path, script.path].flatMap { ["--add", $0] }
+      let added = ([guests, folder.path, script.path] + programs).flatMap { ["--add", $0] }
       let run = try Program.run(
-        Repository.path("boards/run"), ["--timeout", "100"] + added + [board.rawValue, "--", "sh", "cases.sh"])
+        Repository.path("boards/run"),
+        ["--timeout", String(timeout)] + added + [board.rawValue, "--", "sh", "cases.sh"])
       return Boot(run, cases)
     }
   }

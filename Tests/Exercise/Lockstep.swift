@@ -7,7 +7,7 @@ var lockstepCases: [Case] {
   [
     Case("clone") { (host) throws(Failure) in
       // A clone is the context as it is, and goes its own way from then on.
-      let context = try host.context("registers", ["400"])
+      let context = try host.registers(400)
       var clone: ExecCtx?
       for _ in 0..<50 {
         try monitored { () throws(ExecError) in
@@ -36,7 +36,7 @@ var lockstepCases: [Case] {
     },
     Case("lockstep-agrees") { (host) throws(Failure) in
       for (name, arguments) in [
-        ("hello", []), ("registers", ["100"]), ("floating", []), ("getrandom", []), ("heap", []),
+        ("hello", []), ("registers", host.registersArguments(100)), ("floating", []), ("getrandom", []), ("heap", []),
       ]
         as [(String, [String])]
       {
@@ -161,7 +161,7 @@ var lockstepCases: [Case] {
     },
     Case("injected-faults") { (host) throws(Failure) in
       // With one shadow the first is detected at the next call; with two all are repaired, but those no register shows.
-      let context = try host.context("registers", ["1000"])
+      let context = try host.registers(1000)
       try host.addShadows(1, to: context)
       var injected = 0
       var injection = FaultInjection(percent: 5, seed: 7)
@@ -170,7 +170,7 @@ var lockstepCases: [Case] {
       guard case .failure(.lockstep) = run(context) else { throw Failure("not noticed") }
       try expect(injected >= 1, "nothing was injected")
 
-      let voting = try host.context("registers", ["300"])
+      let voting = try host.registers(300)
       try host.addShadows(2, to: voting)
       injected = 0
       injection = FaultInjection(percent: 20, seed: 8)
@@ -183,7 +183,7 @@ var lockstepCases: [Case] {
     },
     Case("lockstep-ends") { (host) throws(Failure) in
       // Without its shadows the context goes on alone.
-      let context = try host.context("registers", ["200"])
+      let context = try host.registers(200)
       try host.addShadows(1, to: context)
       context.handler = { (context) throws(ExecError) in
         try secureHandler(context)

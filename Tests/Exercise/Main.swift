@@ -19,6 +19,7 @@ var allCases: [Case] {
 
 let usage = """
   usage: exercise [--transport hvc|mmio] GUESTS [CASE]...
+         exercise --list
 
   Embeds the monitor as another program would, and shows each behaviour of it with the applets of the folder GUESTS.
   Prints a line a case, "ok CASE" or "failed CASE: why", and ends with status 1 if one failed. Without a CASE it
@@ -43,6 +44,10 @@ struct Main {
     if words.first == "--transport", words.count > 1 {
       transport = words[1] == "mmio" ? .mmio : .hvc
       words.removeFirst(2)
+    }
+    if words == ["--list"] {
+      for one in allCases { say(one.name.description) }
+      return
     }
     guard let guests = words.first else {
       say(usage)

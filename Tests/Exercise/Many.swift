@@ -30,7 +30,7 @@ var manyCases: [Case] {
     Case("parallel-spinning") { (host) throws(Failure) in
       // One that spins without a call hinders nobody.
       let spinning = try Runner(try host.context("loop"))
-      try expectRun(try host.context("registers", ["200"]))
+      try expectRun(try host.registers(200))
       try spinning.expectStop()
       let count = "5000000"
       let alone = try time([try host.context("spin-n", [count])])
@@ -65,7 +65,7 @@ var manyCases: [Case] {
     },
     Case("others-go-on") { (host) throws(Failure) in
       // One ends with a fault, one at a limit: the others go on.
-      let good = try host.context("registers", ["500"])
+      let good = try host.registers(500)
       let runner = try Runner(good)
       for name in ["null-read", "undefined", "unknown-call", "stack-overflow"] {
         guard case .failure = run(try host.context(name)) else { throw Failure("\(name) did not fail") }

@@ -34,6 +34,8 @@ int main(void) {
       {APPLET_CALL_ARGUMENTS, (uint64_t)buffer, sizeof buffer},
   };
   const uint64_t rounds = argument_number(1, 1000);
+  // Rounds that give the floating-point control and status registers values of their own.
+  const uint64_t controls = argument_number(2, rounds);
   print("registers: %lu rounds\n", rounds);
   for (uint64_t round = 0; round < rounds; round++) {
     for (size_t i = 0; i < GENERAL_COUNT; i++) {
@@ -42,8 +44,8 @@ int main(void) {
     for (size_t i = 0; i < FLOATING_WORDS; i++) {
       before.floating[i] = next_value();
     }
-    before.floating_control = FLOATING_CONTROL(round);
-    before.floating_status = FLOATING_STATUS(round);
+    before.floating_control = FLOATING_CONTROL(round < controls ? round : 0);
+    before.floating_status = FLOATING_STATUS(round < controls ? round : 0);
     before.general[CALL_REGISTER] = calls[round % 5].number;
     before.general[CALL_REGISTER + 1] = calls[round % 5].a;
     before.general[CALL_REGISTER + 2] = calls[round % 5].b;

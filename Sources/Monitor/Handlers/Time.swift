@@ -6,11 +6,12 @@ import Platform
 
 /// Call 0x102: comes back when the time has passed; a stop or the deadline ends it before.
 func sleep(_ context: ExecCtx) throws(ExecError) {
-  // A stop may have come in between: it sleeps the rest then.
-  let pc = context.pc
   var end = Clock.monotonic.addingSaturating(Int64(clamping: context.a1))
-  if let before = context.sleepUnderWay, before.pc == pc { end = before.end }
-  context.sleepUnderWay = (pc, end)
+  if context.isSecure {
+    // A stop may have come in between: it sleeps the rest then.
+    if let before = context.sleepUnderWay, before.pc == context.pc { end = before.end }
+    context.sleepUnderWay = (context.pc, end)
+  }
   _ = try context.wait(until: end == .max ? nil : end)
   context.sleepUnderWay = nil
   context.ret(UInt64(0))
