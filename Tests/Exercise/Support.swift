@@ -124,6 +124,8 @@ func text(_ ending: Ending) -> String {
   switch ending {
   case .success(.exited(let status)): "exited with status \(status)"
   case .success(.stopped): "stopped"
+  case .success(.shutdown): "shut down"
+  case .success(.reset): "reset"
   case .failure(let error): error.description
   }
 }
