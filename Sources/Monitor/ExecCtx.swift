@@ -63,8 +63,9 @@ public final class ExecCtx: @unchecked Sendable {
   /// What ended the last entry, while in lockstep.
   var event = Event.interrupted
   var hasFaultInjection = false
-  /// The sleep that a stop or a limit has interrupted: PC behind the call, and the end in CLOCK_MONOTONIC nanoseconds.
-  var sleepUnderWay: (pc: UInt64, end: Int64)?
+  /// The sleep that a stop or a limit has interrupted: PC behind the call, how long it is, and its end in CLOCK_MONOTONIC
+  /// nanoseconds.
+  var sleepUnderWay: (pc: UInt64, nanoseconds: UInt64, end: Int64)?
   /// Whether it was allowed to read the counter.
   var mayReadCounter = false
   /// Whether all copies came to the same call.

@@ -116,7 +116,7 @@ var regionCases: [Case] {
     Case("region-refused") { (host) throws(Failure) in
       let context = try host.context("obey")
       let page = try host.sharedMemory(hostPage)
-      let own = context.memory.layout.memory.lowerBound
+      let own = context.memory.layout.slot.lowerBound
       try refused(.taken) { () throws(RegionError) in try context.addRegion(at: 0, page, access: [.read]) }
       try refused(.taken) { () throws(RegionError) in try context.addRegion(at: own, page, access: [.read]) }
       try refused(.taken) { () throws(RegionError) in try context.addRegion(at: 1 << 60, page, access: [.read]) }

@@ -33,7 +33,7 @@ struct RegisterTests {
 
   @Test func coreRegistersFillTheFrameFromTheirOwnIds() {
     let arm = Architecture.arm64.coreRegisters
-    #expect(arm.map(\.word) == Array(0...32))
+    #expect(arm.map(\.word) == Array(0...33))
     #expect(arm[31].id == 0x6030_0000_0010_003e)
     #expect(arm[32].id == 0x6030_0000_0010_0040)
     let riscv = Architecture.riscv64.coreRegisters

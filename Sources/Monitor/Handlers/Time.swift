@@ -9,8 +9,10 @@ func sleep(_ context: ExecCtx) throws(ExecError) {
   var end = Clock.monotonic.addingSaturating(Int64(clamping: context.a1))
   if context.isSecure {
     // A stop may have come in between: it sleeps the rest then.
-    if let before = context.sleepUnderWay, before.pc == context.pc { end = before.end }
-    context.sleepUnderWay = (context.pc, end)
+    if let before = context.sleepUnderWay, before.pc == context.pc, before.nanoseconds == context.a1 {
+      end = before.end
+    }
+    context.sleepUnderWay = (context.pc, context.a1, end)
   }
   _ = try context.wait(until: end == .max ? nil : end)
   context.sleepUnderWay = nil
