@@ -115,12 +115,10 @@ public enum Architecture: Sendable {
   /// KVM ids of the registers that the trap frame holds, by the frame's words: general registers, PC, and on arm64 PSTATE,
   /// which holds the applet's flags.
   public var coreRegisters: [(word: Int, id: UInt64)] {
+    // No literal arrays: the linker takes those of one function for the same where two modules have them.
     switch self {
-    case .arm64:
-      (0..<32).map { ($0, ARM64.x($0)) } + [
-        (Int(APPLET_FRAME_PC), ARM64.pc), (Int(APPLET_FRAME_STATUS), ARM64.pstate),
-      ]
-    case .riscv64: (1..<32).map { ($0, RISCV64.x($0)) } + [(Int(APPLET_FRAME_PC), RISCV64.pc)]
+    case .arm64: (0..<34).map { ($0, $0 < 32 ? ARM64.x($0) : $0 == 32 ? ARM64.pc : ARM64.pstate) }
+    case .riscv64: (1..<33).map { ($0, $0 < 32 ? RISCV64.x($0) : RISCV64.pc) }
     }
   }
 

@@ -216,7 +216,8 @@ var lockstepCases: [Case] {
       // Allowed the counter before it runs in lockstep: its reads are answered by the monitor, alike for all copies; and
       // allowed again afterwards.
       for isBackAlone in [false, true] {
-        let context = try host.context("counter", ["yield"])
+        let output = try Pipe()
+        let context = try host.context("counter", ["yield"], output: output.writing)
         context.handler = { (context) throws(ExecError) in
           let isYield = context.a0 == 0x103
           try secureHandler(context)
@@ -225,7 +226,8 @@ var lockstepCases: [Case] {
         try expectRun(context, .stopped)
         try host.addShadows(2, to: context)
         if isBackAlone { try host.removeShadows(of: context) }
-        try expectRun(context)
+        let ending = run(context)
+        try expect(ending == .success(.exited(status: 0)), "\(text(ending)): \(output.contents())")
         try expect(!context.lockstepReport.repairs.contains { $0 > 0 }, "it was repaired")
       }
     },
