@@ -104,6 +104,9 @@ public struct VCPU: ~Copyable {
     run.pointee.riscv_sbi.ret.1 = UInt(value)
   }
 
+  /// Lets kicks of the calling thread end the present or next entry of this vCPU from now on, as `enter` does.
+  public func aim() { linux_kick_target(run) }
+
   /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
   public func leave() { linux_kick_target(nil) }
 

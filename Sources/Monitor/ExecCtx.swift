@@ -149,6 +149,8 @@ public final class ExecCtx: @unchecked Sendable {
   /// stopped at its next run.
   public func stop() {
     control.requestStop { vcpu.requestExit() }
+    // The thread may be running the applet beside this context, which it looks after its own request is made.
+    processors?.trusted?.context.stop()
   }
 
   /// Waits, on any thread but the one that runs the context, until its run has ended; before its first run, until that has.

@@ -30,6 +30,7 @@ extension ExecCtx {
     control.ended()
     switch shared.takeEnd() {
     case .outcome(let outcome):
+      shared.trusted?.context.console.flushAtOnce()
       try flush()
       return outcome
     case .error(let error):
@@ -50,6 +51,8 @@ extension ExecCtx {
   /// - Parameter number: of the processor on whose thread this is, which comes back by itself.
   private func finish(_ end: Processors.End, _ shared: Processors, from number: Int) {
     guard shared.finish(end) else { return }
+    // It may wait for something in a call of its own.
+    shared.trusted?.context.stop()
     if number != 0 { control.wake { vcpu.requestExit() } }
     for processor in shared.others where processor.number != number {
       processor.control.wake { processor.vcpu.requestExit() }

@@ -40,6 +40,8 @@ final class Processors: @unchecked Sendable {
 
   /// Held while a call or a stop is dealt with.
   let monitor = Lock()
+  /// The applet that they may call; set before the first run.
+  var trusted: Trusted?
   /// The control of the processor whose call that is.
   var caller: RunControl?
   /// The blocks that processors have named for their calls: struct applet_block in the context's main memory, which lives as

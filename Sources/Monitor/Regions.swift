@@ -170,7 +170,7 @@ extension ExecCtx {
   }
 
   private func map(_ range: Range<UInt64>, _ access: Access?) throws(RegionError) {
-    do { try tables?.map(range, access.map { PageTable.Mapping($0) }) } catch { throw .tablesFull }
+    do { try tables?.map(range, access.map { PageTable.Mapping($0, isUser: isSecure) }) } catch { throw .tablesFull }
     frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_FENCE)
   }
 

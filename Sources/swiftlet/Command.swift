@@ -76,6 +76,9 @@ enum Command: CaseIterable {
       MMU and caches on, PSCI or SBI there, calls by HVC or by an SBI extension (applet_abi.h). That it turns its machine
       off is exit status 0, and that it asks for a reset 133.
 
+      With --with-secure it has an applet beside it, of 16 MiB, which it calls or gives turns (applet_abi.h). The applet's end is
+      reported, and does not end the program.
+
       With --linux, IMAGE is a kernel as distributions ship it (/boot/vmlinuz), and --memory is its memory (default 256M).
       Its console is a serial port, console=ttyS0, unless --append says another: console=hvc0 is a virtio console, which
       follows the size of the terminal and needs the kernel's virtio_mmio module. On a terminal, Ctrl-A x ends the run, and

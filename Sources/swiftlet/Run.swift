@@ -19,6 +19,7 @@ private let appletOptions = [
   Option("parallel", help: "run the copies at the same time, each on a thread of its own"),
   Option("inject-faults", argument: "PERCENT", help: "flip a bit in a copy after that many of a hundred calls"),
   Option("non-secure", help: "run a bare-metal program in system mode (EL1, VS mode) in place of an applet"),
+  Option("with-secure", argument: "FILE", help: "--non-secure: an applet beside it, which it can call"),
   Option("cpus", argument: "N", help: "--non-secure, Linux: how many processors (default 1)"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
@@ -39,6 +40,8 @@ struct RunRequest {
   var isSandboxed = true
   var isVerbose = false
   var isSecure = true
+  /// Path of the applet beside a program in system mode.
+  var trusted: String?
   var tree = TreeRequest()
   var options = ExecCtx.Options()
 
@@ -70,6 +73,7 @@ struct RunRequest {
         }
         faultPercent = Int(percent)
       case "non-secure": isSecure = false
+      case "with-secure": trusted = value
       case "cpus":
         guard let count = parseSize(value), (1...512).contains(count) else {
           throw .usage(.run, "--cpus '\(value)' is out of range: give 1 to 512")
@@ -98,6 +102,14 @@ struct RunRequest {
     guard let path = words.operands.first else { throw .usage(.run, "the applet's file is missing") }
     self.path = path
     options.arguments = words.operands
+    if !isSecure, words.operands.count >= 3, words.operands[1] == "--with-secure" {
+      // It may follow the program's name too: it is about the one as much as the other.
+      trusted = words.operands[2]
+      options.arguments.removeSubrange(1...2)
+    }
+    if isSecure, trusted != nil {
+      throw .usage(.run, "--with-secure needs --non-secure: it is a program in system mode that calls the applet")
+    }
   }
 
   /// Whether the process has more than one thread or context.
@@ -123,19 +135,36 @@ extension RunRequest {
     if architecture == .riscv64, options.transport != nil {
       throw .usage(.run, "--transport is for arm64: on riscv64 calls always travel by SBI")
     }
+    let system: System
+    do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
+    var options = options
+    options.deviceTree = try tree.read(kernel)
+    let context = try load(
+      path, secure: isSecure, memory: memory, options, system, architecture, kernel)
+    guard let trusted else { return context }
+    var others = ExecCtx.Options()
+    others.arguments = [trusted]
+    let applet = try load(
+      trusted, secure: true, memory: SecureLayout.defaultMemory, others, system, architecture, kernel)
+    applet.server = makeServices()
+    do { try context.connect(applet) { reportEnd(of: $0, trusted, $1) } } catch {
+      throw .failed(.image, "\(trusted): \(error.description)")
+    }
+    return context
+  }
+
+  private func load(
+    _ path: String, secure: Bool, memory: UInt64, _ options: ExecCtx.Options, _ system: borrowing System,
+    _ architecture: Architecture, _ kernel: any Kernel
+  ) throws(Failure) -> ExecCtx {
     let image: AppletImage
     do { image = try AppletImage(path: path, architecture: architecture, kernel: kernel) } catch {
       throw .failed(error.isUnreadable ? .unreadable : .image, "\(path): \(error.description)")
     }
-    var options = options
-    options.deviceTree = try tree.read(kernel)
-    let system: System
-    do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
-    if isVerbose { describe(image, self) }
+    if isVerbose { describe(image, path) }
     do {
       return try ExecCtx(
-        image: image, secure: isSecure, memorySize: memory, system: system, architecture: architecture,
-        options: options)
+        image: image, secure: secure, memorySize: memory, system: system, architecture: architecture, options: options)
     } catch {
       switch error {
       case .image(let error): throw .failed(.image, "\(path): \(error.description)")
@@ -146,6 +175,16 @@ extension RunRequest {
       case .kvm(let error): throw .failed(.host, error.description)
       }
     }
+  }
+}
+
+/// Says how the applet beside a program in system mode ended, unless all is well.
+private func reportEnd(of applet: ExecCtx, _ path: String, _ result: Result<UInt8, ExecError>) {
+  switch result {
+  case .success(0): break
+  case .success(let status): complain("swiftlet: \(path): exited with status \(status)")
+  case .failure(let error):
+    if case .failed(_, let message) = failure(error, of: applet, path) { complain("swiftlet: \(message)") }
   }
 }
 
@@ -173,7 +212,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
     complain("swiftlet: --no-sandbox: this process keeps all its rights while the applet runs")
   }
   let outcome: Outcome
-  do { outcome = try context.run() } catch { throw failure(error, of: context, request) }
+  do { outcome = try context.run() } catch { throw failure(error, of: context, request.path) }
   switch outcome {
   case .exited(let status):
     if request.isVerbose { complain("swiftlet: exited with status \(status) after \(microseconds(since: start)) us") }
@@ -217,9 +256,9 @@ private func reportRepairs(_ context: ExecCtx) {
   }
 }
 
-private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequest) -> Failure {
+private func failure(_ error: ExecError, of context: ExecCtx, _ path: String) -> Failure {
   let place = context.name(of: context.pc).map { ", in \($0)" } ?? ""
-  let what = "\(request.path): \(error.description)"
+  let what = "\(path): \(error.description)"
   switch error {
   case .limit:
     return .failed(.timeLimit, "\(what), and was stopped at pc \(hex(context.pc))\(place)")
@@ -233,8 +272,8 @@ private func failure(_ error: ExecError, of context: ExecCtx, _ request: RunRequ
   }
 }
 
-private func describe(_ image: borrowing AppletImage, _ request: RunRequest) {
-  complain("swiftlet: \(request.path): entry \(hex(image.entry))")
+private func describe(_ image: borrowing AppletImage, _ path: String) {
+  complain("swiftlet: \(path): entry \(hex(image.entry))")
   for segment in image.segments {
     let access = segment.access
     let letters = "r\(access.contains(.write) ? "w" : "-")\(access.contains(.execute) ? "x" : "-")"

@@ -61,7 +61,7 @@ struct NonSecureTests {
       #expect(processor.register(ARM64.pc) == 0x8000_0040)
       #expect(processor.register(ARM64.x(0)) == tree)
       #expect(processor.register(ARM64.sctlrEL1) & 0x1005 == 0x1005)  // I, C, M
-      #expect(processor.machine.forwarded == [0..<0x107, 0x1000..<0x1003])
+      #expect(processor.machine.forwarded == [0..<0x109, 0x1000..<0x1003])
     case .riscv64:
       #expect(processor.register(RISCV64.pc) == 0x8000_0040)
       #expect(processor.register(RISCV64.x(11)) == tree)

@@ -22,7 +22,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
   public var capabilities: [UInt32: Int] = [:]
   /// What the guests do; each is given its vCPU at every entry.
   public var program: (Guest) -> Int = { _ in -Int(ENODATA) }
-  /// Whether guests are applets, with a trap frame, and not programs in system mode.
+  /// Whether guests of vCPUs made from now on are applets, with a trap frame, and not programs in system mode.
   public var runsApplets = true
   /// Makes calls fail.
   public var plan: FaultPlan?
@@ -47,6 +47,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     public let machine: Machine
     /// Counted over all machines, in the order of their making.
     public let number: Int
+    let isApplet: Bool
     public internal(set) var isInitialized = false
     /// arm64: `features` of KVM_ARM_VCPU_INIT.
     public internal(set) var features: UInt32 = 0
@@ -56,8 +57,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     /// Entries so far.
     public internal(set) var entries = 0
 
-    init(_ machine: Machine, number: Int) {
+    init(_ machine: Machine, number: Int, isApplet: Bool) {
       self.machine = machine
+      self.isApplet = isApplet
       self.number = number
     }
 
@@ -204,7 +206,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       machine.forwarded.append(range)
       return 0
     case LINUX_KVM_CREATE_VCPU:
-      let processor = Processor(machine, number: processors.count)
+      let processor = Processor(machine, number: processors.count, isApplet: runsApplets)
       processors.append(processor)
       return make(.processor(processor))
     case LINUX_KVM_ARM_PREFERRED_TARGET where architecture == .arm64:
@@ -273,7 +275,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     lock.withLock { processor.entries += 1 }
     let guest = Guest(processor, run: run, architecture: architecture)
     // The shim does so at each entry.
-    if runsApplets { guest.frame[Int(APPLET_FRAME_ON_ENTRY)] = 0 }
+    if processor.isApplet { guest.frame[Int(APPLET_FRAME_ON_ENTRY)] = 0 }
     return program(guest)
   }
 

@@ -79,6 +79,12 @@ private func refusal(_ words: String...) -> String? {
   @Test func programsInSystemModeHaveOptionsOfTheirOwn() throws {
     let request = try request("--non-secure", "--cpus", "4", "os.elf").get()
     #expect(!request.isSecure && request.options.processors == 4)
+    let pair = try request("--non-secure", "os.elf", "--with-secure", "applet.elf", "one").get()
+    #expect(pair.trusted == "applet.elf" && pair.options.arguments == ["os.elf", "one"])
+    #expect(try request("--non-secure", "--with-secure", "applet.elf", "os.elf").get().trusted == "applet.elf")
+    #expect(
+      refusal("--with-secure", "applet.elf", "a")
+        == "--with-secure needs --non-secure: it is a program in system mode that calls the applet")
     #expect(refusal("--cpus", "2", "a") == "--cpus needs --non-secure: an applet has one processor")
     #expect(refusal("--non-secure", "--cpus", "0", "a") == "--cpus '0' is out of range: give 1 to 512")
     #expect(

@@ -35,7 +35,7 @@
 
 /* Version of this interface: the major part changes when an applet built earlier would misbehave. */
 #define APPLET_ABI_MAJOR 1
-#define APPLET_ABI_MINOR 2
+#define APPLET_ABI_MINOR 3
 
 /* GoTEE's calls. */
 #define APPLET_CALL_EXIT 0         /* (status): ends the applet; the low 8 bits of status become swiftlet's own */
@@ -56,7 +56,13 @@
                                        first being the applet's name; copies as much of them as fits in length */
 #define APPLET_CALL_COUNTER 0x106   /* () -> ticks a second of the counter that the applet may read from now on without a
                                        call, CNTVCT_EL0 or the time CSR; 0 where it is kept from it */
-#define APPLET_CALL_LAST 0x106      /* the greatest number any call has */
+#define APPLET_CALL_SECURE 0x107    /* system mode, beside a trusted applet: (number, argument) -> what the applet answers to that
+                                       request, once it has; -EPIPE when it has ended. An APPLET_CALL_YIELD gives it a turn,
+                                       until it yields or waits, and answers -EPIPE when it has ended */
+#define APPLET_CALL_SERVE 0x108     /* the trusted applet: (answer, address) -> 0, when there is a request, which is then a
+                                       struct applet_request at the address. The answer is that to the request before; the
+                                       first is nobody's. What both map is a region of APPLET_USE_ADDED */
+#define APPLET_CALL_LAST 0x108      /* the greatest number any call has */
 
 /* What a program in system mode calls with, and what the monitor's own vectors do. */
 #define APPLET_SBI_EXTENSION 0x08000000 /* riscv64: the extension id, in the experimental range */
@@ -105,6 +111,12 @@ struct applet_region {
   uint64_t length; /* bytes */
   uint64_t access; /* APPLET_REGION_… */
   uint64_t use;    /* enum applet_region_use */
+};
+
+/* A request to a trusted applet: what the words mean is up to it and those who ask. */
+struct applet_request {
+  uint64_t number;
+  uint64_t argument;
 };
 
 /* What a call by block has in place of registers. */

@@ -105,6 +105,16 @@ static inline int64_t applet_yield(void) {
   return applet_call(APPLET_CALL_YIELD, 0, 0, 0);
 }
 
+/* In system mode, beside a trusted applet: what it answers. */
+static inline int64_t applet_secure(uint64_t number, uint64_t argument) {
+  return applet_call(APPLET_CALL_SECURE, number, argument, 0);
+}
+
+/* A trusted applet: answers the request before, and waits for the next. */
+static inline int64_t applet_serve(uint64_t answer, struct applet_request *request) {
+  return applet_call(APPLET_CALL_SERVE, answer, (uint64_t)request, 0);
+}
+
 static inline int64_t applet_region(uint64_t index, struct applet_region *region) {
   return applet_call(APPLET_CALL_REGION, index, (uint64_t)region, 0);
 }
