@@ -40,7 +40,7 @@ let package = Package(
     .target(name: "Control", dependencies: ["CInterface", "JSON"], swiftSettings: strict),
     .target(
       name: "Supervisor",
-      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "Control"],
+      dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Control"],
       swiftSettings: strict),
     .target(name: "CFloor", dependencies: ["CLinux", "AppletABI"]),
     .target(

@@ -54,6 +54,14 @@ public struct AppletImage: ~Copyable {
     try self.init(file, architecture: architecture)
   }
 
+  /// Reads and checks a file that is open already.
+  /// - Throws: `ImageError`; `.unreadable` where the file system refuses.
+  public init(_ file: consuming OwnedFD, architecture: Architecture) throws(ImageError) {
+    let contents: FileContents
+    do { contents = try FileContents(file, limit: Self.sizeLimit) } catch { throw .unreadable(error) }
+    try self.init(contents, architecture: architecture)
+  }
+
   /// Checks a file's contents.
   /// - Throws: `ImageError`, never `.unreadable`.
   public init(_ file: consuming FileContents, architecture: Architecture) throws(ImageError) {

@@ -51,7 +51,15 @@ long linux_seccomp(const struct sock_fprog *filter) {
   return linux_result(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0));
 }
 
-long linux_limit(int resource, uint64_t most) {
+static void limit(int resource, rlim_t most) {
   struct rlimit limit = {.rlim_cur = most, .rlim_max = most};
-  return linux_result(setrlimit(resource, &limit));
+  // It fails for what is higher than before alone.
+  setrlimit(resource, &limit);
+}
+
+void linux_limit_process(unsigned descriptors, bool threads) {
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_MEMLOCK, 0);
+  limit(RLIMIT_NOFILE, descriptors);
+  if (!threads) limit(RLIMIT_NPROC, 0);
 }

@@ -33,6 +33,13 @@ public struct AppletLimits: Equatable, Sendable {
       ])
   }
 
+  /// A limit that takes a control group of the applet's own, which the daemon does not make; nil where there is none.
+  public var ofControlGroups: String? {
+    if processMemory != nil { return "process_memory" }
+    if cpuPercent != nil { return "cpu_percent" }
+    return threads == nil ? nil : "threads"
+  }
+
   /// These limits, with those that the other has in their place.
   public func changed(by other: AppletLimits) -> AppletLimits {
     var limits = self
@@ -118,7 +125,7 @@ public struct ServiceAddress: Equatable, Sendable {
 /// What `Start` asks for.
 public struct StartRequest: Equatable, Sendable {
   public var name: String?
-  /// Path of the image; empty where it came as a descriptor.
+  /// Path of the image; where it came as a descriptor, what it was opened by, or nothing.
   public var image = ""
   public var imageDescriptor: Int?
   public var arguments: [String] = []
@@ -140,7 +147,7 @@ public struct StartRequest: Equatable, Sendable {
     if parameters.has("name") { name = try parameters.name() }
     image = try parameters.string("image") ?? ""
     imageDescriptor = try parameters.integer("image_descriptor", in: 0...15).map { Int($0) }
-    guard image.hasPrefix("/") != (imageDescriptor != nil) else { throw .invalidParameter("image") }
+    guard image.hasPrefix("/") || (image.isEmpty && imageDescriptor != nil) else { throw .invalidParameter("image") }
     arguments = try parameters.strings("arguments")
     for service in try parameters.array("services") {
       let entry = Parameters(service)
@@ -165,11 +172,8 @@ public struct StartRequest: Equatable, Sendable {
   public var json: JSONValue {
     var members: [JSONMember] = []
     if let name { members.append(JSONMember("name", .string(name))) }
-    if let imageDescriptor {
-      members.append(JSONMember("image_descriptor", .integer(Int64(imageDescriptor))))
-    } else {
-      members.append(JSONMember("image", .string(image)))
-    }
+    if let imageDescriptor { members.append(JSONMember("image_descriptor", .integer(Int64(imageDescriptor)))) }
+    if !image.isEmpty { members.append(JSONMember("image", .string(image))) }
     if !arguments.isEmpty { members.append(JSONMember("arguments", .array(arguments.map { .string($0) }))) }
     if !services.isEmpty {
       let list: [JSONValue] = services.map {

@@ -30,6 +30,8 @@ public final class ExecCtx: @unchecked Sendable {
   /// What its device tree says.
   var described: MachineDescription
   let control = RunControl()
+  /// See `attend`.
+  var attention: ((ExecCtx) -> Void)?
   var limits = Limits()
   /// The processors of a non-secure context; nil for a secure one, which has one processor.
   let processors: Processors?
@@ -151,6 +153,18 @@ public final class ExecCtx: @unchecked Sendable {
     control.requestStop { vcpu.requestExit() }
     // The thread may be running the applet beside this context, which it looks after its own request is made.
     processors?.trusted?.context.stop()
+  }
+
+  /// Lets somebody outside have the context's attention while it runs: whenever the descriptor can be read, `body` is called on
+  /// the context's thread, between two entries, with the guest's registers in place. It may stop the context.
+  ///
+  /// To be called by the thread that will run the context. Where the guest runs, a kick must follow what makes the descriptor
+  /// readable (`linux_kick_when_ready`).
+  public func attend(to descriptor: Int32, _ body: @escaping (ExecCtx) -> Void) {
+    control.attend(to: descriptor)
+    attention = body
+    // What came before the first entry came without a kick.
+    vcpu.requestExit()
   }
 
   /// Waits, on any thread but the one that runs the context, until its run has ended; before its first run, until that has.

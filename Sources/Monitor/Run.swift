@@ -153,6 +153,10 @@ extension ExecCtx {
       // Limits are the first processor's business.
       if let caller = processors.caller, caller !== control { return }
     }
+    if let attention, control.isAttentionWanted {
+      _ = captureRegisters()
+      attention(self)
+    }
     if control.takeStop() { throw .stopped }
     try checkLimits()
   }

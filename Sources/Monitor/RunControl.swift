@@ -15,7 +15,16 @@ final class RunControl: Sendable {
   /// An event descriptor that wakes a thread that waits in the monitor itself; -1 until one has waited.
   private let event = Atomic<Int32>(-1)
 
+  /// What else ends a wait, so that whoever runs the context looks after it; -1 for none.
+  private let attention = Atomic<Int32>(-1)
+
   init() {}
+
+  /// Sets what else ends a wait.
+  func attend(to descriptor: Int32) { attention.store(descriptor, ordering: .relaxed) }
+
+  /// Whether somebody wants attention.
+  var isAttentionWanted: Bool { linux_can_read(attention.load(ordering: .relaxed)) }
 
   deinit {
     let descriptor = event.load(ordering: .relaxed)
@@ -40,8 +49,8 @@ final class RunControl: Sendable {
       // A full counter has woken the waiter already.
       if descriptor >= 0 { _ = linux_event_signal(descriptor) }
       let thread = thread.load(ordering: .relaxed)
-      // The thread cannot have ended: it takes the lock to say so first.
-      if thread != 0 { _ = linux_kick(thread) }
+      // The thread cannot have ended: it takes the lock to say so first. It need not take itself out of the guest.
+      if thread != 0, thread != linux_thread_id() { _ = linux_kick(thread) }
     }
   }
 
@@ -104,7 +113,8 @@ final class RunControl: Sendable {
         if isStopRequested.load(ordering: .sequentiallyConsistent) { _ = linux_event_signal(made) }
       }
     }
-    let result = linux_wait(descriptor, event.load(ordering: .relaxed), nanoseconds ?? -1)
+    let result = linux_wait(
+      descriptor, event.load(ordering: .relaxed), attention.load(ordering: .relaxed), nanoseconds ?? -1)
     if result == -Int(EINTR) { return false }
     return try checked(result) != 0
   }

@@ -9,6 +9,17 @@ public final class Console {
   /// Most bytes that wait for the end of their line.
   public static let capacity = 4096
 
+  /// For output to a file: about how many bytes of it to keep. Older ones become a hole, so that what is in the file stays
+  /// where it is. What a full disk refuses is lost, and the applet not told. nil for what is no file of the monitor's own.
+  public var history: Int64? {
+    didSet {
+      fileSize = Int64(max(linux_size(descriptor), 0))
+      forgotten = max(fileSize - (history ?? 0), 0)
+    }
+  }
+  private var fileSize: Int64 = 0
+  private var forgotten: Int64 = 0
+
   /// - Parameter descriptor: of a file that is open for writing for as long as this object lives; it is not closed.
   public init(descriptor: Int32) {
     self.descriptor = descriptor
@@ -65,6 +76,20 @@ public final class Console {
     count = 0
   }
 
+  /// Looks after a file that keeps a history.
+  /// - Parameter result: what write(2) answered.
+  /// - Returns: whether the rest of the bytes is to be forgotten: the disk is full.
+  private func keepHistory(_ result: Int) -> Bool {
+    if [ENOSPC, EDQUOT, EFBIG].contains(where: { result == -Int($0) }) { return true }
+    guard let history, result > 0 else { return false }
+    fileSize += Int64(result)
+    guard fileSize - forgotten > history + history / 4 else { return false }
+    // Whole blocks alone are given back, and a file system without holes gives none.
+    forgotten = fileSize - history
+    _ = linux_punch(descriptor, forgotten)
+    return false
+  }
+
   private func append(_ bytes: UnsafeRawBufferPointer) {
     guard !bytes.isEmpty else { return }
     UnsafeMutableRawBufferPointer(rebasing: buffer[count...]).copyMemory(from: bytes)
@@ -75,6 +100,7 @@ public final class Console {
     var rest = bytes
     while !rest.isEmpty {
       let result = linux_write(descriptor, rest.baseAddress, rest.count)
+      if history != nil, keepHistory(result) { return }
       if result == -Int(EINTR) || result == -Int(EAGAIN) {
         // Somebody else's open file may be set not to block: wait until it takes more, or a signal comes.
         if result == -Int(EAGAIN) { linux_wait_writable(descriptor) }

@@ -12,7 +12,13 @@ public struct FileContents: ~Copyable {
   /// - Parameter limit: most bytes that it may have.
   /// - Throws: the kernel's error; EFBIG for a file beyond the limit, EISDIR for a directory, EINVAL for what else is no file.
   public init(path: String, limit: Int, kernel: any Kernel) throws(Errno) {
-    let file = try OwnedFD(opening: path, flags: O_RDONLY | O_NOCTTY | O_NONBLOCK, kernel: kernel)
+    try self.init(OwnedFD(opening: path, flags: O_RDONLY | O_NOCTTY | O_NONBLOCK, kernel: kernel), limit: limit)
+  }
+
+  /// Reads a regular file that is open already, from where it stands to its end.
+  /// - Throws: as above.
+  public init(_ file: consuming OwnedFD, limit: Int) throws(Errno) {
+    let kernel = file.kernel
     let size = try checked(linux_file_size(file.number))
     guard size <= limit else { throw Errno(EFBIG) }
     let mapping = try Mapping(anonymous: max(size, 1), hugePages: false, kernel: kernel)

@@ -40,14 +40,15 @@ public enum Sandbox {
   /// - Parameters:
   ///   - architecture: the host's.
   ///   - several: whether the process runs several copies or processors of a guest, on threads or not.
-  public static func enter(_ architecture: Architecture, several: Bool) throws(Failure) {
+  ///   - worker: whether the daemon has started it, and talks to it.
+  public static func enter(_ architecture: Architecture, several: Bool, worker: Bool = false) throws(Failure) {
     if linux_is_root() { try perform(.capabilities, linux_drop_capabilities()) }
     try perform(.dumpable, linux_hide_memory())
     try perform(.noNewPrivileges, linux_no_new_privileges())
     let landlock = linux_landlock()
     // A kernel without Landlock, or with it turned off at boot: the filter refuses to open files as well.
     if landlock != -Int(ENOSYS), landlock != -Int(EOPNOTSUPP) { try perform(.landlock, landlock) }
-    var filter = linux_filter(architecture.auditNumber, several ? 1 : 0)
+    var filter = linux_filter(architecture.auditNumber, several, worker)
     try perform(.filter, linux_seccomp(&filter))
   }
 

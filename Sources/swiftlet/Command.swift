@@ -3,7 +3,8 @@ let version: StaticString = "0.1.0"
 
 /// The commands of the command line, with what `help` says of each.
 enum Command: CaseIterable {
-  case run, dtb, check, bench, help
+  case run, dtb, check, bench, daemon, start, stop, kill, wait, ps, inspect, logs, attach, events, metrics, rm, bridge
+  case help
 
   var name: StaticString {
     switch self {
@@ -11,6 +12,19 @@ enum Command: CaseIterable {
     case .dtb: "dtb"
     case .check: "check"
     case .bench: "bench"
+    case .daemon: "daemon"
+    case .start: "start"
+    case .stop: "stop"
+    case .kill: "kill"
+    case .wait: "wait"
+    case .ps: "ps"
+    case .inspect: "inspect"
+    case .logs: "logs"
+    case .attach: "attach"
+    case .events: "events"
+    case .metrics: "metrics"
+    case .rm: "rm"
+    case .bridge: "bridge"
     case .help: "help"
     }
   }
@@ -22,6 +36,19 @@ enum Command: CaseIterable {
     case .dtb: "write the device tree that a guest would get"
     case .check: "say whether this host can run applets, and what to do where it cannot"
     case .bench: "measure how fast applets run here, beside the least that C needs for the same"
+    case .daemon: "hold applets, and serve the control socket"
+    case .start: "let the daemon start an applet"
+    case .stop: "stop applets of the daemon"
+    case .kill: "end applets of the daemon at once"
+    case .wait: "wait for an applet's end, and end with its status"
+    case .ps: "list the daemon's applets"
+    case .inspect: "say what there is to know of an applet"
+    case .logs: "print what an applet has written"
+    case .attach: "send an applet input, print its output, end with its status"
+    case .events: "print what happens to applets"
+    case .metrics: "print the daemon's counters"
+    case .rm: "forget applets that have ended"
+    case .bridge: "carry a connection to the daemon over standard input and output"
     case .help: "explain a command"
     }
   }
@@ -33,6 +60,10 @@ enum Command: CaseIterable {
     case .dtb: "[OPTION]… APPLET.elf [ARGUMENT]…, or --linux IMAGE [OPTION]…"
     case .check: ""
     case .bench: "[OPTION]… [NAME]…"
+    case .daemon, .ps, .events, .metrics, .bridge: "[OPTION]…"
+    case .start: "[OPTION]… APPLET.elf [ARGUMENT]…"
+    case .stop, .kill, .rm: "[OPTION]… NAME…"
+    case .wait, .inspect, .logs, .attach: "[OPTION]… NAME"
     case .help: "[COMMAND]"
     }
   }
@@ -42,6 +73,16 @@ enum Command: CaseIterable {
     case .run: runOptions
     case .dtb: dtbOptions
     case .bench: benchOptions
+    case .daemon: daemonOptions
+    case .start: startOptions
+    case .stop:
+      [
+        Option("grace", short: "g", argument: "DURATION", help: "kill it after so long (default 5s)"), socketOption,
+        jsonOption,
+      ]
+    case .logs: [Option("follow", short: "f", help: "go on until the applet has ended"), socketOption]
+    case .attach, .rm, .bridge: [socketOption]
+    case .kill, .wait, .ps, .inspect, .events, .metrics: [socketOption, jsonOption]
     case .check, .help: []
     }
   }
@@ -113,6 +154,48 @@ enum Command: CaseIterable {
       With --compare, what grew by more than its tolerance in FILE fails.
 
       Exit status: 0, or 1 where a benchmark could not be run or a comparison failed.
+
+      """
+    case .daemon:
+      """
+      Holds applets, each in a process of its own, and serves the control socket. The protocol is Varlink; the interface is
+      org.swiftlet.Control (share/varlink, or varlinkctl introspect).
+
+      SIGTERM stops the applets, the youngest first, and ends it. SIGHUP replaces it by its own program anew, which goes on
+      with the applets; so does a daemon that is started where another was killed.
+
+      Exit status: 0 after SIGTERM, 122 where the command line is wrong, 123 where it cannot listen.
+
+      """
+    case .start:
+      """
+      Prints the applet's name once its first instruction is about to run. The file is opened here, not by the daemon. A
+      restart waits 1 second, or --restart-delay, the next one twice as long, up to a minute.
+
+      Exit status: 0, or
+          1  the daemon refuses: the name is taken, this user may not
+        122  the command line is wrong
+        123  no daemon listens there, or the host cannot run the applet
+        126  the file is no applet that can be run
+        127  the file cannot be read
+
+      """
+    case .wait, .attach:
+      """
+      Exit status: the applet's own, or that of swiftlet run (swiftlet help run); 128 and a signal's number where a signal
+      ended the applet's process; 123 where no daemon listens, or it knows no such applet.
+
+      """
+    case .stop, .kill, .rm, .ps, .inspect, .logs, .events, .metrics:
+      """
+      Exit status: 0, 1 where the daemon refuses, 122 where the command line is wrong, 123 where no daemon listens.
+
+      """
+    case .bridge:
+      """
+      Lets a Varlink client on another machine reach the daemon: varlink --bridge "ssh pi swiftlet bridge" call ….
+
+      Exit status: 0 when the daemon has closed the connection, 122 where the command line is wrong, 123 where no daemon listens.
 
       """
     case .help: ""

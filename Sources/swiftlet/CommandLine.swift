@@ -37,7 +37,8 @@ func parse(_ words: ArraySlice<UnsafeMutablePointer<CChar>?>, options: [Option],
   let firstCode: Int32 = 1000
   let helpCode: Int32 = 999
   var table: [option] = []
-  var shorts = "+:h"
+  // What stands behind an applet's file is the applet's; elsewhere options may stand anywhere ("+": they may not).
+  var shorts = command == .run || command == .start ? "+:h" : ":h"
   for (index, entry) in options.enumerated() {
     table.append(cOption(entry.long, takesArgument: entry.argument != nil, code: firstCode + Int32(index)))
     if let short = entry.short {

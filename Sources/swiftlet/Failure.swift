@@ -13,7 +13,7 @@ enum Failure: Error {
 /// Exit statuses of Swiftlet's own. 0 to 119 are left to applets, and 134 to their panics.
 enum Status: Int32 {
   case success = 0
-  /// `check` found that this host cannot run applets.
+  /// `check` found that this host cannot run applets; the daemon refuses what it was asked for.
   case unable = 1
   /// Copies of the applet in lockstep differed.
   case lockstep = 120
@@ -43,16 +43,21 @@ func complain(_ line: String) { writeAll(line + "\n", to: STDERR_FILENO) }
 /// Writes text to standard output.
 func say(_ text: String) { writeAll(text, to: STDOUT_FILENO) }
 
+/// Writes bytes to standard output.
+func say(bytes: [UInt8]) { bytes.withUnsafeBytes { writeAll($0, to: STDOUT_FILENO) } }
+
 private func writeAll(_ text: String, to descriptor: Int32) {
   var text = text
-  text.withUTF8 { bytes in
-    var done = 0
-    while done < bytes.count {
-      let result = linux_write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-      if result == -Int(EINTR) { continue }
-      // Nobody is left to be told.
-      guard result > 0 else { return }
-      done += result
-    }
+  text.withUTF8 { writeAll(UnsafeRawBufferPointer($0), to: descriptor) }
+}
+
+private func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) {
+  var rest = bytes
+  while !rest.isEmpty {
+    let result = linux_write(descriptor, rest.baseAddress, rest.count)
+    if result == -Int(EINTR) { continue }
+    // Nobody is left to be told.
+    guard result > 0 else { return }
+    rest = UnsafeRawBufferPointer(rebasing: rest[result...])
   }
 }

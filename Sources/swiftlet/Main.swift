@@ -1,4 +1,5 @@
 import CLinux
+import Supervisor
 
 @main
 struct Main {
@@ -39,6 +40,8 @@ struct Main {
       return Status.success.rawValue
     default: break
     }
+    // The daemon's own way to start an applet's process: no command for people.
+    if name == Worker.command { return Worker.run() }
     guard let command = Command.allCases.first(where: { $0.name.description == name }) else {
       throw .usage(nil, name.utf8.first == 0x2d ? "unknown option '\(name)'" : "unknown command '\(name)'")
     }
@@ -48,6 +51,17 @@ struct Main {
     case .dtb: return try dtb(parsed)
     case .check: return try check(parsed)
     case .bench: return try bench(parsed)
+    case .daemon: return try daemon(parsed)
+    case .start: return try start(parsed)
+    case .stop, .kill, .rm: return try endApplets(parsed, command)
+    case .wait: return try wait(parsed)
+    case .ps: return try list(parsed)
+    case .inspect: return try inspect(parsed)
+    case .logs: return try logs(parsed)
+    case .attach: return try attach(parsed)
+    case .events: return try events(parsed)
+    case .metrics: return try metrics(parsed)
+    case .bridge: return try bridge(parsed)
     case .help: return try help(parsed)
     }
   }

@@ -112,7 +112,7 @@ struct ParameterTests {
   @Test(
     "of Start that are wrong are named",
     arguments: [
-      (#"{}"#, "image"), (#"{"image":"x"}"#, "image"), (#"{"image":"/x","image_descriptor":0}"#, "image"),
+      (#"{}"#, "image"), (#"{"image":"x"}"#, "image"), (#"{"image":"x","image_descriptor":0}"#, "image"),
       (#"{"image":"/x","name":""}"#, "name"), (#"{"image":"/x","name":"../a"}"#, "name"),
       (#"{"image":"/x","name":".a"}"#, "name"), (#"{"image":"/x\u0000y"}"#, "image"),
       (#"{"image":"/x","arguments":[1]}"#, "arguments"), (#"{"image":"/x","arguments":"a"}"#, "arguments"),

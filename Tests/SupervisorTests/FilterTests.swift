@@ -61,7 +61,7 @@ struct FilterTests {
   ) {
     var call = Call(architecture: architecture.auditNumber, number: number)
     for (index, argument) in arguments.enumerated() { call.arguments[index] = argument }
-    let got = answer(linux_filter(architecture.auditNumber, several ? 1 : 0), to: call)
+    let got = answer(linux_filter(architecture.auditNumber, several, false), to: call)
     #expect(got == expect, "call \(number) \(arguments) on \(architecture.name)", sourceLocation: location)
   }
 
@@ -98,21 +98,21 @@ struct FilterTests {
   @Test("end the process at another architecture's calls", arguments: [Architecture.arm64, .riscv64])
   func foreign(architecture: Architecture) {
     let other: Architecture = architecture == .arm64 ? .riscv64 : .arm64
-    for several in [0, 1] {
-      let filter = linux_filter(architecture.auditNumber, Int32(several))
+    for several in [false, true] {
+      let filter = linux_filter(architecture.auditNumber, several, true)
       #expect(answer(filter, to: Call(architecture: other.auditNumber, number: write)) == kill)
       var run = Call(architecture: other.auditNumber, number: ioctl)
       run.arguments[1] = 0xae80
       #expect(answer(filter, to: run) == kill)
     }
-    #expect(linux_filter(0xc000_003e, 0).len == 0)
+    #expect(linux_filter(0xc000_003e, false, false).len == 0)
   }
 
   @Test(
     "begin with an argument, which spares the kernel trying every call there is",
     arguments: [Architecture.arm64, .riscv64])
   func startsWithArgument(architecture: Architecture) {
-    let filter = linux_filter(architecture.auditNumber, 0)
+    let filter = linux_filter(architecture.auditNumber, false, false)
     #expect(filter.filter[0].code == 0x20)
     #expect(filter.filter[0].k >= 16)
   }

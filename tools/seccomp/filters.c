@@ -106,7 +106,7 @@ static void print_first(const struct line *line, uint32_t architecture) {
   for (size_t index = 0; index < sizeof program / sizeof program[0]; index++) print_instruction(program[index]);
 }
 
-static void print_filter(const char *name, uint32_t architecture, int several) {
+static void print_filter(const char *name, uint32_t architecture, int several, int worker) {
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
   if (!filter) fail("libseccomp", "no filter");
   // The host's own architecture goes out, the target's comes in: no code of the target is run.
@@ -117,7 +117,8 @@ static void print_filter(const char *name, uint32_t architecture, int several) {
   // One comparison after the other, by priority.
   seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 1);
   for (int index = 0; index < count; index++)
-    if (several || strcmp(lines[index].where, "several") != 0) add(filter, &lines[index], 255 - index);
+    if ((several || strcmp(lines[index].where, "several") != 0) && (worker || strcmp(lines[index].where, "worker") != 0))
+      add(filter, &lines[index], 255 - index);
 
   FILE *file = tmpfile();
   if (!file || seccomp_export_bpf(filter, fileno(file)) < 0) fail("export", name);
@@ -149,15 +150,23 @@ int main(int words, char **word) {
   printf("// Made by tools/seccomp-filters from tools/seccomp/calls, with libseccomp %u.%u.%u: not to be edited.\n",
          version->major, version->minor, version->micro);
   printf("#include \"linux_sandbox.h\"\n");
-  print_filter("arm64_one", SCMP_ARCH_AARCH64, 0);
-  print_filter("arm64_several", SCMP_ARCH_AARCH64, 1);
-  print_filter("riscv64_one", SCMP_ARCH_RISCV64, 0);
-  print_filter("riscv64_several", SCMP_ARCH_RISCV64, 1);
+  print_filter("arm64", SCMP_ARCH_AARCH64, 0, 0);
+  print_filter("arm64_several", SCMP_ARCH_AARCH64, 1, 0);
+  print_filter("arm64_worker", SCMP_ARCH_AARCH64, 0, 1);
+  print_filter("arm64_worker_several", SCMP_ARCH_AARCH64, 1, 1);
+  print_filter("riscv64", SCMP_ARCH_RISCV64, 0, 0);
+  print_filter("riscv64_several", SCMP_ARCH_RISCV64, 1, 0);
+  print_filter("riscv64_worker", SCMP_ARCH_RISCV64, 0, 1);
+  print_filter("riscv64_worker_several", SCMP_ARCH_RISCV64, 1, 1);
   printf("\n#define PROGRAM(name) ((struct sock_fprog){sizeof name / sizeof name[0], (struct sock_filter *)name})\n\n"
-         "struct sock_fprog linux_filter(uint32_t architecture, int several) {\n"
+         "struct sock_fprog linux_filter(uint32_t architecture, bool several, bool worker) {\n"
          "  switch (architecture) {\n"
-         "  case 0x%xu: return several ? PROGRAM(arm64_several) : PROGRAM(arm64_one);\n"
-         "  case 0x%xu: return several ? PROGRAM(riscv64_several) : PROGRAM(riscv64_one);\n"
+         "  case 0x%xu:\n"
+         "    if (worker) return several ? PROGRAM(arm64_worker_several) : PROGRAM(arm64_worker);\n"
+         "    return several ? PROGRAM(arm64_several) : PROGRAM(arm64);\n"
+         "  case 0x%xu:\n"
+         "    if (worker) return several ? PROGRAM(riscv64_worker_several) : PROGRAM(riscv64_worker);\n"
+         "    return several ? PROGRAM(riscv64_several) : PROGRAM(riscv64);\n"
          "  default: return (struct sock_fprog){0, 0};\n  }\n}\n",
          SCMP_ARCH_AARCH64, SCMP_ARCH_RISCV64);
   return 0;

@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "linux_daemon.h"
 #include "linux_sandbox.h"
 
 static inline long linux_result(long result) { return result < 0 ? -(long)errno : result; }
@@ -91,10 +92,15 @@ static inline long linux_event(void) { return linux_result(eventfd(0, EFD_CLOEXE
 static inline long linux_event_signal(int event) { return linux_result(eventfd_write(event, 1)); }
 // Waits until `fd` can be read (or has ended), `event` is signalled, or `nanoseconds` have passed (< 0: for ever).
 // Answers 1 where it is `fd`; a signal of `event` is consumed.
-long linux_wait(int fd, int event, int64_t nanoseconds);
+// `other`, unless it is -1, ends the wait too.
+long linux_wait(int fd, int event, int other, int64_t nanoseconds);
 // Waits until `fd` can be written, or any signal arrives.
 void linux_wait_writable(int fd);
-// Whether `fd` can be written without waiting.
+// Whether `fd` can be read, or written, without waiting.
+static inline bool linux_can_read(int fd) {
+  struct pollfd wanted = {.fd = fd, .events = POLLIN};
+  return poll(&wanted, 1, 0) > 0;
+}
 static inline bool linux_can_write(int fd) {
   struct pollfd wanted = {.fd = fd, .events = POLLOUT};
   return poll(&wanted, 1, 0) > 0 && (wanted.revents & POLLOUT);

@@ -21,11 +21,12 @@ long linux_no_new_privileges(void);
 /// Landlock: no file can be opened, made, renamed or removed from now on. -ENOSYS or -EOPNOTSUPP where the kernel has none.
 long linux_landlock(void);
 /// The seccomp filter for an architecture by its number in linux/audit.h; `len` 0 where there is none.
-/// `several`: for a process that runs several copies or processors of a guest.
-struct sock_fprog linux_filter(uint32_t architecture, int several);
+/// `several`: for a process that runs several copies or processors of a guest; `worker`: for one of the daemon's.
+struct sock_fprog linux_filter(uint32_t architecture, bool several, bool worker);
 /// Installs a filter (PR_SET_SECCOMP).
 long linux_seccomp(const struct sock_fprog *filter);
-/// Limits a resource for good: RLIMIT_… to a number, soft and hard.
-long linux_limit(int resource, uint64_t most);
+/// Limits the process for good (setrlimit(2)): no core file, no locked memory, so many descriptors, and processes or threads
+/// only where it says so.
+void linux_limit_process(unsigned descriptors, bool threads);
 
 #endif

@@ -1,7 +1,7 @@
 /// Finds where a JSON-RPC request ends in bytes that arrive a part at a time, before anything is made of them.
-struct RequestScanner {
+package struct RequestScanner {
   /// What the bytes so far are.
-  enum Found: Equatable {
+  package enum Found: Equatable {
     /// White space alone, or the beginning of a request.
     case incomplete
     /// A whole request, by its bytes; `id` are those of its identifier, as it stands there.
@@ -11,9 +11,9 @@ struct RequestScanner {
   }
 
   /// How deep arrays and objects may nest; what reads them goes as deep.
-  static let depthLimit = 32
+  package static let depthLimit = 32
 
-  static func scan(_ bytes: UnsafeRawBufferPointer) -> Found {
+  package static func scan(_ bytes: UnsafeRawBufferPointer) -> Found {
     var at = 0
     while at < bytes.count, isSpace(bytes[at]) { at += 1 }
     guard at < bytes.count else { return .incomplete }

@@ -24,6 +24,11 @@ public final class Server {
   public typealias Method = (JSONValue) throws(RPCError) -> JSONValue
 
   private var methods: [(name: [UInt8], body: Method)] = []
+  /// Services whose methods somebody else knows, by their names and a dot.
+  private var services: [(name: [UInt8], body: Forward)] = []
+
+  /// Answers the calls of a service: the method's whole name, its argument, and what it answers.
+  public typealias Forward = (String, JSONValue) throws(RPCError) -> JSONValue
 
   public init() {}
 
@@ -33,6 +38,14 @@ public final class Server {
     let name = Array(name.utf8)
     methods.removeAll { $0.name == name }
     methods.append((name, body))
+  }
+
+  /// Offers a service as a whole; methods that are registered by themselves come first.
+  /// - Parameter service: the name before the dot.
+  public func forward(_ service: String, to body: @escaping Forward) {
+    let name = Array((service + ".").utf8)
+    services.removeAll { $0.name == name }
+    services.append((name, body))
   }
 
   /// Offers a method whose argument and answer are of one kind each.
@@ -75,8 +88,12 @@ public final class Server {
     guard let dot = name.lastIndex(of: 0x2e) else {
       throw RPCError("rpc: service/method request ill-formed: \(method)")
     }
-    guard let body = methods.first(where: { $0.name == name })?.body else {
-      let service = name[...dot]
+    let service = name[...dot]
+    var found = methods.first { $0.name == name }?.body
+    if found == nil, let forward = services.first(where: { $0.name.elementsEqual(service) })?.body {
+      found = { (value: JSONValue) throws(RPCError) -> JSONValue in try forward(method, value) }
+    }
+    guard let body = found else {
       let isKnown = methods.contains { $0.name.starts(with: service) && !$0.name[service.endIndex...].contains(0x2e) }
       throw RPCError("rpc: can't find \(isKnown ? "method" : "service") \(method)")
     }

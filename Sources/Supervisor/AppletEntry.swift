@@ -1,0 +1,77 @@
+import CLinux
+import Control
+import JSON
+import Platform
+
+/// What an applet is doing: the interface's type State.
+enum AppletState: String {
+  case starting, running, waiting, exited, stopped, failed, lost
+
+  /// Whether it has a process.
+  var isAlive: Bool { self == .starting || self == .running }
+  /// Whether nothing will happen to it any more by itself.
+  var hasEnded: Bool { !isAlive && self != .waiting }
+}
+
+/// An applet in the daemon's table.
+final class AppletEntry {
+  let name: String
+  var configuration: WorkerConfiguration
+  let folder: AppletFolder
+  var state = AppletState.starting
+  var process: ProcessIdentity?
+  /// Its process, to be waited for and signalled.
+  var pidfd: OwnedDescriptor?
+  /// Whether the process is a child of this daemon's: not after a take-over.
+  var isChild = true
+  /// The image where it came as a descriptor, for restarts.
+  var image: OwnedDescriptor?
+  /// Reads the worker's report until it has come.
+  var report: OwnedDescriptor?
+  var reported = MessageBuffer()
+  /// Why the start failed, as the worker has reported.
+  var startFailure: ControlError?
+  /// Milliseconds since 1970.
+  var ended: Int64?
+  var end: RunEnd?
+  /// Whether a request has asked for its end.
+  var isStopping = false
+  /// CLOCK_MONOTONIC nanoseconds: when it is killed, or started again.
+  var timer: Int64?
+  /// Connections that wait for something of it.
+  var waiters: [(connection: Connection, what: Waiting)] = []
+
+  /// What a connection waits for.
+  enum Waiting {
+    case start
+    /// The end of the run, which the client has asked for.
+    case stop
+    /// The end, with no restart to follow.
+    case end
+  }
+
+  init(name: String, configuration: WorkerConfiguration, state: String) {
+    self.name = name
+    self.configuration = configuration
+    folder = AppletFolder(state: state, name: name)
+  }
+
+  /// The interface's type Applet.
+  var json: JSONValue {
+    var members = [JSONMember("name", .string(name)), JSONMember("state", .string(state.rawValue))]
+    if state.isAlive, let process { members.append(JSONMember("pid", .integer(Int64(process.pid)))) }
+    let request = configuration.request
+    members.append(JSONMember("image", .string(request.image)))
+    members.append(JSONMember("memory", .integer(request.memory ?? 16 << 20)))
+    if configuration.started > 0 { members.append(JSONMember("started", .integer(configuration.started))) }
+    if let ended { members.append(JSONMember("ended", .integer(ended))) }
+    members.append(JSONMember("restarts", .integer(configuration.restarts)))
+    if let end { members.append(JSONMember("end", end.json)) }
+    return .object(members)
+  }
+
+  /// Sends the process a signal, if it has one.
+  func kill(_ signal: Int32) {
+    if let pidfd { _ = linux_pidfd_kill(pidfd.number, signal) }
+  }
+}

@@ -1,0 +1,32 @@
+import Platform
+
+/// What `swiftlet daemon` is told.
+public struct DaemonOptions {
+  /// Path of the control socket.
+  public var socket = "/run/swiftlet/control.sock"
+  /// The socket where systemd has opened it.
+  public var inheritedSocket: Int32?
+  /// The folder of the applets' files, a folder each.
+  public var state = "/run/swiftlet/applets"
+  /// Who may connect beside root and the daemon's own user; nil for nobody.
+  public var group: UInt32?
+  /// Whose rights workers take where the daemon is root.
+  public var workerUser: UInt32?
+  public var workerGroup: UInt32?
+  /// The program that workers run, and its words.
+  public var worker = "/proc/self/exe"
+  public var workerWords = ["swiftlet", Worker.command]
+  public var isSandboxed = true
+  public var logFormat = Log.Format.text
+  /// Nanoseconds that applets have to end when the daemon does.
+  public var endGrace: Int64 = 10_000_000_000
+  public var version = ""
+
+  public init() {}
+}
+
+/// Why the daemon could not start.
+public struct DaemonFailure: Error {
+  public let description: String
+  init(_ description: String) { self.description = description }
+}

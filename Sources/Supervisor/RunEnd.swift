@@ -1,0 +1,76 @@
+import Control
+import JSON
+
+/// How a run of an applet ended: what a worker leaves behind, and what clients are told.
+public struct RunEnd: Equatable, Sendable {
+  /// The exit status that `swiftlet run` would have ended with.
+  public var code: Int32
+  /// What the applet exited with; nil where it did not.
+  public var status: UInt8?
+  /// What killed its process.
+  public var signal: Int32?
+  /// In words.
+  public var reason: String
+  /// The registers at the end by their names, where it broke a rule or passed a limit.
+  public var registers: [(name: String, value: String)] = []
+  /// Where it stood, by the applet's own names.
+  public var symbol: String?
+
+  public init(code: Int32, status: UInt8? = nil, signal: Int32? = nil, reason: String) {
+    self.code = code
+    self.status = status
+    self.signal = signal
+    self.reason = reason
+  }
+
+  public static func == (a: RunEnd, b: RunEnd) -> Bool { a.json == b.json }
+
+  /// Whether a restart policy counts it as a failure.
+  public var isFailure: Bool { status != 0 }
+  /// Whether a request ended it.
+  public var isStopped: Bool { code == RunEnd.stoppedCode }
+
+  /// Exit statuses of `swiftlet run` that the daemon gives itself.
+  public static let brokeRuleCode: Int32 = 121
+  public static let hostCode: Int32 = 123
+  public static let stoppedCode: Int32 = 125
+  public static let resetCode: Int32 = 133
+
+  /// What the interface's type End has.
+  public var json: JSONValue {
+    var members = [JSONMember("code", .integer(Int64(code)))]
+    if let status { members.append(JSONMember("status", .integer(Int64(status)))) }
+    if let signal { members.append(JSONMember("signal", .integer(Int64(signal)))) }
+    members.append(JSONMember("reason", .string(reason)))
+    return .object(members)
+  }
+
+  /// The same with registers, as the worker writes it.
+  var record: JSONValue {
+    guard case .object(var members) = json else { return .null }
+    members.append(JSONMember("registers", registerList))
+    if let symbol { members.append(JSONMember("symbol", .string(symbol))) }
+    return .object(members)
+  }
+
+  /// Registers as the interface has them.
+  public var registerList: JSONValue {
+    .array(
+      registers.map { .object([JSONMember("name", .string($0.name)), JSONMember("value", .string($0.value))]) })
+  }
+
+  /// Reads what a worker, or a daemon before, has written; nil for anything else.
+  init?(record: JSONValue) {
+    guard case .integer(let code)? = record["code"], case .string(let reason)? = record["reason"] else { return nil }
+    self.init(code: Int32(truncatingIfNeeded: code), reason: reason)
+    if case .integer(let status)? = record["status"] { self.status = UInt8(truncatingIfNeeded: status) }
+    if case .integer(let signal)? = record["signal"] { self.signal = Int32(truncatingIfNeeded: signal) }
+    if case .string(let symbol)? = record["symbol"] { self.symbol = symbol }
+    guard case .array(let list)? = record["registers"] else { return }
+    for entry in list {
+      if case .string(let name)? = entry["name"], case .string(let value)? = entry["value"] {
+        registers.append((name, value))
+      }
+    }
+  }
+}

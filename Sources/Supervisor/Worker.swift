@@ -1,0 +1,169 @@
+import Applet
+import CLinux
+import Control
+import DeviceTree
+import JSON
+import KVM
+import Machine
+import Monitor
+import Platform
+
+/// A worker: the process in which the daemon runs one applet.
+public enum Worker {
+  /// The word by which the program knows that it is one.
+  public static let command = "worker"
+
+  /// Why the applet does not come to run.
+  struct Failure: Error {
+    let end: RunEnd
+    /// Whether it is about the image.
+    var isImage = false
+  }
+
+  /// What the process does: runs the applet that it was started for.
+  /// - Returns: its exit status.
+  public static func run() -> Int32 {
+    let kernel = LinuxKernel()
+    let end: RunEnd
+    do throws(Failure) { end = try run(kernel: kernel) } catch {
+      var members = [JSONMember("error", error.end.record)]
+      if error.isImage { members.append(JSONMember("image", .bool(true))) }
+      report(.object(members))
+      end = error.end
+    }
+    write(end.record, endedBy: 0x0a, to: .end)
+    return end.code
+  }
+
+  private static func run(kernel: any Kernel) throws(Failure) -> RunEnd {
+    guard let architecture = Architecture.host else { throw host("this host is neither ARM64 nor RISC-V") }
+    let configuration = try readConfiguration(kernel)
+    let request = configuration.request
+    let image: AppletImage
+    do {
+      image = try AppletImage(OwnedFD(adopting: WorkerFile.image.rawValue, kernel: kernel), architecture: architecture)
+    } catch {
+      throw Failure(end: RunEnd(code: error.isUnreadable ? 127 : 126, reason: error.description), isImage: true)
+    }
+    let system: System
+    do { system = try System(kernel: kernel) } catch { throw host(error.description) }
+    // The device is open: nothing else that follows needs the rights of root.
+    if let user = configuration.user, linux_is_root() {
+      if let errno = Errno(result: linux_become(user, configuration.group ?? user)) {
+        throw host("the worker cannot become user \(user): \(errno.description)")
+      }
+    }
+    var options = ExecCtx.Options()
+    options.arguments = [configuration.name] + request.arguments
+    let context: ExecCtx
+    do throws(LoadError) {
+      context = try ExecCtx(
+        image: image, memorySize: request.memory.map { UInt64($0) } ?? SecureLayout.defaultMemory, system: system,
+        architecture: architecture, options: options)
+    } catch {
+      switch error {
+      case .image(let error): throw Failure(end: RunEnd(code: 126, reason: error.description), isImage: true)
+      case .deviceTree(let error): throw Failure(end: RunEnd(code: 126, reason: error.description), isImage: true)
+      case .kvm(let error): throw host(error.description)
+      }
+    }
+    context.console.history = configuration.history
+    if request.copies > 0 {
+      do throws(KVMError) {
+        var shadows: [ExecCtx] = []
+        for _ in 0..<request.copies { shadows.append(try context.clone(on: system)) }
+        try context.setShadows(shadows, parallel: request.isParallel)
+      } catch { throw host(error.description) }
+    }
+    setLimits(request.limits, of: context)
+    let requests = WorkerRequests(isDebug: request.isDebug)
+    let services = AppletServices(configuration, values: WorkerFile.values.rawValue) {
+      requests.answer(context)
+      return requests.isStopping || context.deadline.map { Clock.monotonic >= $0 } ?? false
+    }
+    context.server = services.server
+    if let errno = Errno(result: linux_kick_when_ready(WorkerFile.requests.rawValue)) {
+      throw host("the worker cannot listen to the daemon: \(errno.description)")
+    }
+    context.attend(to: WorkerFile.requests.rawValue) { requests.answer($0) }
+    if configuration.isSandboxed {
+      linux_limit_process(64, request.copies > 0)
+      do { try Sandbox.enter(architecture, several: request.copies > 0, worker: true) } catch {
+        throw host(error.description)
+      }
+    }
+    report(.object([JSONMember("running", .bool(true))]))
+    return finish(context)
+  }
+
+  /// Runs the context to its end.
+  private static func finish(_ context: ExecCtx) -> RunEnd {
+    var end: RunEnd
+    do throws(ExecError) {
+      switch try context.run() {
+      case .exited(let status):
+        return RunEnd(code: Int32(status), status: status, reason: "exited with status \(status)")
+      case .stopped: return RunEnd(code: RunEnd.stoppedCode, reason: "stopped")
+      // Contexts in system mode alone turn their machine off, and the daemon starts none.
+      case .shutdown: return RunEnd(code: 0, status: 0, reason: "turned itself off")
+      case .reset: return RunEnd(code: RunEnd.resetCode, reason: "asked to be started anew")
+      }
+    } catch {
+      end = RunEnd(code: code(of: error), reason: error.description)
+    }
+    end.symbol = context.name(of: context.pc)
+    end.registers = WorkerRequests.registers(of: context)
+    return end
+  }
+
+  /// Exit statuses as `swiftlet run` has them.
+  private static func code(of error: ExecError) -> Int32 {
+    switch error {
+    case .limit: 124
+    case .stopped: RunEnd.stoppedCode
+    case .lockstep: 120
+    case .kvm, .output, .input, .host: RunEnd.hostCode
+    default: RunEnd.brokeRuleCode
+    }
+  }
+
+  static func setLimits(_ limits: AppletLimits, of context: ExecCtx) {
+    func nanoseconds(_ milliseconds: Int64) -> Int64 { milliseconds * 1_000_000 }
+    if let deadline = limits.deadline { context.deadline = Clock.monotonic.addingSaturating(nanoseconds(deadline)) }
+    if let budget = limits.cpuBudget { context.cpuBudget = nanoseconds(budget) }
+    if let budget = limits.callBudget { context.callBudget = nanoseconds(budget) }
+  }
+
+  private static func host(_ reason: String) -> Failure { Failure(end: RunEnd(code: RunEnd.hostCode, reason: reason)) }
+
+  private static func readConfiguration(_ kernel: any Kernel) throws(Failure) -> WorkerConfiguration {
+    let contents: FileContents
+    do {
+      contents = try FileContents(
+        OwnedFD(adopting: WorkerFile.configuration.rawValue, kernel: kernel), limit: MessageBuffer.limit * 2)
+    } catch { throw host("the worker's configuration cannot be read: \(error.description)") }
+    guard let value = JSONValue(parsing: contents.bytes), let configuration = WorkerConfiguration(value) else {
+      throw host("the worker's configuration is none")
+    }
+    return configuration
+  }
+
+  /// Tells the daemon how the start went, if it is still there.
+  private static func report(_ message: JSONValue) {
+    write(message, endedBy: 0, to: .report)
+    _ = linux_close(WorkerFile.report.rawValue)
+  }
+
+  private static func write(_ value: JSONValue, endedBy last: UInt8, to file: WorkerFile) {
+    var bytes = value.encoded ?? []
+    // Not `+ [last]`: the compiler (6.3, Embedded) has been seen to exchange such constants with each other.
+    bytes.append(last)
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let result = rest.withUnsafeBytes { linux_write(file.rawValue, $0.baseAddress, $0.count) }
+      if result == -Int(EINTR) { continue }
+      guard result > 0 else { return }
+      rest = rest.dropFirst(result)
+    }
+  }
+}

@@ -1,0 +1,25 @@
+import Foundation
+import Testing
+
+/// The daemon and PyPI's varlink client for Python, unchanged.
+struct VarlinkTests {
+  private func python(_ script: String, _ words: [String]) throws {
+    let client = try Program.run(Repository.path("tools/varlink-client"), [])
+    try #require(client.status == 0, "PyPI's varlink client cannot be had: \(client.errors)")
+    let folder = client.output.trimmingCharacters(in: .whitespacesAndNewlines)
+    let result = try Program.run(
+      "/usr/bin/env", ["PYTHONPATH=\(folder)", "python3", Repository.path("Tests/Varlink/\(script)")] + words)
+    #expect(result.status == 0, "\(result.output)\(result.errors)")
+  }
+
+  @Test("Every method on a board, over swiftlet bridge", arguments: [Board.arm64, .riscv64])
+  func board(_ board: Board) throws { try python("board.py", [board.rawValue]) }
+
+  @Test("Good and bad clients of a daemon on this machine")
+  func host() throws {
+    let program = Repository.path(".build/debug/swiftlet")
+    try #require(
+      FileManager.default.fileExists(atPath: program), "there is no .build/debug/swiftlet: swift build makes it")
+    try python("host.py", [program])
+  }
+}

@@ -1,0 +1,152 @@
+"""usage: board.py BOARD
+
+Calls every method of a daemon on an emulated board, with PyPI's varlink client over `swiftlet bridge`.
+"""
+import base64
+import os
+import socket
+import subprocess
+import sys
+
+import varlink
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SERVICE = """interface org.varlink.service
+method GetInfo() -> (vendor: string, product: string, version: string, url: string, interfaces: []string)
+method GetInterfaceDescription(interface: string) -> (description: string)
+"""
+SCRIPT = """cd guests
+swiftlet daemon 2>/tmp/log & until swiftlet metrics >/dev/null 2>&1; do usleep 20000; done
+swiftlet bridge; status=$?; [ $status = 0 ] || { echo "bridge: $status"; cat /tmp/log; } >&2"""
+
+
+def connect(board):
+    here, there = socket.socketpair()
+    guests = os.path.join(ROOT, "build", "arm64" if board.startswith("arm64") else "riscv64", "guests")
+    process = subprocess.Popen([os.path.join(ROOT, "boards/run"), "--timeout", "90", "--add", guests, board, "--", "sh", "-c", SCRIPT],
+                               stdin=there, stdout=there)
+    there.close()
+    return process, here
+
+
+def fails(error, call, **parameters):
+    """Asserts that a call answers this error, and gives its parameters."""
+    try:
+        call(**parameters)
+    except varlink.VarlinkError as raised:
+        assert raised.error() == error or raised.error() == "org.swiftlet.Control." + error, raised
+        return raised.parameters()
+    raise AssertionError(f"{call.__name__}({parameters}) was answered")
+
+
+def text(reply):
+    return base64.b64decode(reply["data"])
+
+
+def encoded(data):
+    return base64.b64encode(data).decode()
+
+
+def exercise(connection):
+    service = varlink.SimpleClientInterfaceHandler(varlink.Interface(SERVICE), connection)
+    info = service.GetInfo()
+    assert info["product"] == "swiftlet" and "org.swiftlet.Control" in info["interfaces"], info
+    description = service.GetInterfaceDescription("org.swiftlet.Control")["description"]
+    with open(os.path.join(ROOT, "share/varlink/org.swiftlet.Control.varlink")) as file:
+        assert description == file.read()
+    control = varlink.SimpleClientInterfaceHandler(varlink.Interface(description), connection)
+
+    def start(name, image, **more):
+        reply = control.Start(name=name, image=f"/root/guests/{image}.elf", **more)
+        assert reply["name"] == name and reply["pid"] > 1, reply
+
+    # A life, with arguments.
+    start("hello", "hello", arguments=["a", "b"])
+    assert control.Wait(name="hello") == {"state": "exited", "end": {"code": 0, "status": 0, "reason": "exited with status 0"}}
+    assert b"arguments: a b\n" in text(control.Console(name="hello"))
+    whole = b"".join(text(reply) for reply in control.Console(name="hello", follow=True, _more=True))
+    assert whole.startswith(b"hello from Swift on "), whole
+    assert text(control.Console(name="hello", offset=6)) == whole[6:]
+    fails("NameTaken", control.Start, name="hello", image="/root/guests/hello.elf")
+    fails("WrongState", control.Stop, name="hello")
+    fails("WrongState", control.Input, name="hello", data="")
+    control.Remove(name="hello")
+    fails("NoSuchApplet", control.Wait, name="hello")
+
+    # Input.
+    start("read", "read", input=True)
+    assert control.Input(name="read", data=encoded(b"abc\n")) == {"taken": 4}
+    assert control.Input(name="read", end=True) == {"taken": 0}
+    assert control.Wait(name="read")["end"]["status"] == 0
+    assert text(control.Console(name="read")) == b"abc\nread: 4 bytes\n"
+
+    # One that goes on: what it is, its memory, its limits, its end.
+    start("loop", "loop", debug=True, memory=8 << 20)
+    fails("NotAllowed", control.Input, name="loop", data="")
+    applet = next(applet for applet in control.List()["applets"] if applet["name"] == "loop")
+    assert applet["state"] == "running" and applet["memory"] == 8 << 20, applet
+    inspected = control.Inspect(name="loop")
+    assert inspected["calls"] >= 1 and inspected["resident"] > 0 and inspected["symbol"].startswith("main"), inspected
+    assert len(inspected["registers"]) >= 33
+    stack = next(region for region in inspected["regions"] if region["use"] == "stack")
+    address = stack["start"]
+    control.Poke(name="loop", address=address, data=encoded(b"swiftlet"))
+    assert text(control.Peek(name="loop", address=address, size=8)) == b"swiftlet"
+    end = hex(int(stack["start"], 16) + stack["size"])
+    assert fails("BadAddress", control.Peek, name="loop", address=end, size=1)["address"] == end
+    fails("BadAddress", control.Peek, name="loop", address="0xfffffffffffffff8", size=64)
+    fails("org.varlink.service.InvalidParameter", control.Peek, name="loop", address="12", size=1)
+    fails("WrongState", control.Remove, name="loop")
+    fails("org.varlink.service.InvalidParameter", control.SetLimits, name="loop", limits={"process_memory": 1 << 30})
+    control.SetLimits(name="loop", limits={"deadline": 1})
+    ended = control.Wait(name="loop")
+    assert ended["state"] == "failed" and ended["end"]["code"] == 124, ended
+    assert control.Inspect(name="loop")["symbol"].startswith("main")
+    fails("WrongState", control.Peek, name="loop", address=address, size=8)
+
+    start("two", "loop")
+    fails("NotAllowed", control.Peek, name="two", address=address, size=8)
+    assert control.Stop(name="two")["end"]["code"] == 125
+    assert control.Wait(name="two")["state"] == "stopped"
+    start("three", "loop")
+    assert control.Kill(name="three")["end"]["signal"] == 9
+
+    # Copies in lockstep, and one that restarts until it has had enough.
+    start("copies", "hello", copies=2)
+    assert control.Wait(name="copies")["end"]["code"] == 0
+    start("again", "null-read", restart={"policy": "on_failure", "limit": 2, "delay": 50})
+    assert control.Wait(name="again")["end"]["code"] == 121
+    assert next(applet for applet in control.List()["applets"] if applet["name"] == "again")["restarts"] == 2
+
+    # What cannot start.
+    fails("BadImage", control.Start, image="/etc/passwd")
+    fails("BadImage", control.Start, image="/nowhere")
+    fails("org.varlink.service.InvalidParameter", control.Start, image="relative")
+    fails("org.varlink.service.ExpectedMore", control.Events)
+
+    metrics = control.Metrics()
+    assert metrics["running"] == 0 and metrics["started"] == 10 and metrics["restarts"] == 2, metrics
+    assert metrics["resident"] < 3 << 20, metrics
+
+    # Events come for ever: the last call.
+    start("last", "loop", limits={"deadline": 1500})
+    events = control.Events(_more=True)
+    assert next(events).get("event") is None
+    event = next(events)
+    assert (event["event"], event["name"]) == ("failed", "last"), event
+    return metrics
+
+
+def main():
+    process, connection = connect(sys.argv[1])
+    try:
+        metrics = exercise(connection)
+        print(f"daemon: {metrics['resident'] >> 10} KiB resident, {metrics['descriptors']} descriptors")
+    finally:
+        connection.close()
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""usage: host.py PROGRAM
+
+Good and bad clients of a daemon on this machine, with PyPI's varlink client and without. Nothing here needs KVM.
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import varlink
+
+PROGRAM = sys.argv[1]
+FOLDER = tempfile.mkdtemp(prefix="swiftlet-varlink-")
+SOCKET = os.path.join(FOLDER, "control.sock")
+INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
+
+
+class Daemon:
+    """A daemon, from its readiness to its end."""
+
+    def __init__(self, *options, **more):
+        notify = os.path.join(FOLDER, "notify.sock")
+        if os.path.exists(notify):
+            os.unlink(notify)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        listener.bind(notify)
+        listener.settimeout(20)
+        self.log = open(os.path.join(FOLDER, "log"), "w+")
+        self.process = subprocess.Popen(
+            [PROGRAM, "daemon", "--socket", SOCKET, "--state", os.path.join(FOLDER, "state"), *options],
+            stderr=self.log, env=dict(os.environ, NOTIFY_SOCKET=notify), **more)
+        assert listener.recv(100) == b"READY=1"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(20) == 0 or kind
+
+    def lines(self):
+        self.log.seek(0)
+        return self.log.read().splitlines()
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+
+def connect():
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(SOCKET)
+    return connection
+
+
+def read_message(connection):
+    data = b""
+    while not data.endswith(b"\0"):
+        some = connection.recv(1)
+        if not some:
+            return None
+        data += some
+    return json.loads(data[:-1])
+
+
+def ask(message):
+    with connect() as connection:
+        connection.sendall(message)
+        return read_message(connection)
+
+
+def is_well():
+    assert ask(INFO)["parameters"]["product"] == "swiftlet"
+
+
+def with_the_client_of_pypi():
+    with varlink.Client(address="unix:" + SOCKET) as client:
+        assert client.get_interfaces() == ["org.varlink.service", "org.swiftlet.Control"], client.get_interfaces()
+        with client.open("org.swiftlet.Control") as control:
+            assert control.List() == {"applets": []}
+            for method, parameters, error in [
+                    ("Wait", {"name": "a"}, "org.swiftlet.Control.NoSuchApplet"),
+                    ("Wait", {"name": "../a"}, "org.varlink.service.InvalidParameter"),
+                    ("Start", {"image": "/nowhere"}, "org.swiftlet.Control.BadImage"),
+                    ("Start", {"image": "/etc/passwd", "memory": -1}, "org.varlink.service.InvalidParameter"),
+                    ("Start", {"image_descriptor": 3}, "org.varlink.service.InvalidParameter"),
+                    # This machine runs no applets, and the applet's process says so.
+                    ("Start", {"image": "/etc/passwd"}, "org.swiftlet.Control.HostFailure"),
+            ]:
+                try:
+                    getattr(control, method)(**parameters)
+                    raise AssertionError(f"{method} {parameters} was answered")
+                except varlink.VarlinkError as raised:
+                    assert raised.error() == error, (method, parameters, raised)
+    assert ask(b'{"method":"org.nowhere.X"}\0')["error"] == "org.varlink.service.InterfaceNotFound"
+    assert ask(b'{"method":"org.swiftlet.Control.X"}\0')["error"] == "org.varlink.service.MethodNotFound"
+
+
+def garbage():
+    for bytes in [b"\0", b"GET / HTTP/1.1\r\n\r\n\0", os.urandom(4000) + b"\0", b"[]\0", b'{"method":1}\0', b"[" * 100000 + b"\0"]:
+        assert ask(bytes) is None, bytes[:20]
+        is_well()
+
+
+def half_a_message():
+    connection = connect()
+    connection.sendall(INFO[:10])
+    is_well()
+    connection.sendall(INFO[10:])
+    assert read_message(connection)["parameters"]
+    connection.sendall(INFO[:10])
+    connection.shutdown(socket.SHUT_WR)
+    assert read_message(connection) is None
+    connection.close()
+
+
+def over_a_mebibyte():
+    connection = connect()
+    try:
+        connection.sendall(b'{"method":"' + b"a" * (1 << 20))
+        connection.sendall(b"a" * (1 << 20))
+        assert read_message(connection) is None
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    is_well()
+
+
+def ten_thousand_without_reading(daemon):
+    connection = connect()
+    message = b'{"method":"org.varlink.service.GetInterfaceDescription","parameters":{"interface":"org.swiftlet.Control"}}\0'
+    connection.setblocking(False)
+    rest = message * 10000
+    deadline = time.monotonic() + 2
+    while rest and time.monotonic() < deadline:
+        try:
+            rest = rest[connection.send(rest):]
+        except BlockingIOError:
+            time.sleep(0.02)
+    assert rest, "the daemon has taken everything"
+    is_well()
+    with open(f"/proc/{daemon.process.pid}/statm") as file:
+        assert int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") < 64 << 20
+    # Now it reads, and gets an answer for each.
+    connection.setblocking(True)
+    answers, data = 0, b""
+    while answers < 10000:
+        connection.setblocking(False)
+        try:
+            while rest:
+                rest = rest[connection.send(rest):]
+        except BlockingIOError:
+            pass
+        connection.setblocking(True)
+        some = connection.recv(1 << 20)
+        assert some
+        answers += some.count(b"\0")
+    connection.close()
+
+
+def gone_amid_a_call(daemon):
+    before = daemon.descriptors()
+    for _ in range(100):
+        connection = connect()
+        connection.sendall(b'{"method":"org.swiftlet.Control.Events","more":true}\0' + INFO * 50)
+        connection.close()
+    is_well()
+    time.sleep(0.2)
+    assert daemon.descriptors() <= before, daemon.lines()
+
+
+def descriptors_exhausted(daemon):
+    """Sends descriptors that nobody asked for, and opens more connections than there are descriptors."""
+    before = daemon.descriptors()
+    with connect() as connection, open("/dev/null") as null:
+        for _ in range(50):
+            socket.send_fds(connection, [b"x"], [null.fileno()] * 16)
+        is_well()
+        assert daemon.descriptors() <= before + 10
+    connections = []
+    for _ in range(400):
+        connections.append(connect() if len(connections) < 300 else None)
+    for connection in connections:
+        if connection:
+            connection.close()
+    is_well()
+
+
+def strangers():
+    """A peer that the socket lets in and its credentials do not."""
+    if os.geteuid() != 0:
+        print("host.py: not root: no test of strangers", file=sys.stderr)
+        return
+    os.chmod(SOCKET, 0o666)
+    os.chmod(FOLDER, 0o755)
+    script = f"""
+import socket
+s = socket.socket(socket.AF_UNIX); s.connect({SOCKET!r}); s.settimeout(20)
+try: s.sendall({INFO!r})
+except BrokenPipeError: pass
+print(s.recv(1000))
+"""
+    def become(groups):
+        def change():
+            os.setgroups(groups)
+            os.setgid(65534)
+            os.setuid(65534)
+        return change
+    for groups, expected in [([], b"org.varlink.service.PermissionDenied"), ([4711], b"swiftlet")]:
+        out = subprocess.run([sys.executable, "-c", script], preexec_fn=become(groups), stdout=subprocess.PIPE, check=True).stdout
+        assert expected in out, (groups, out)
+
+
+def socket_activation():
+    listener = socket.socket(socket.AF_UNIX)
+    path = os.path.join(FOLDER, "handed.sock")
+    listener.bind(path)
+    listener.listen()
+
+    def hand_over():
+        os.dup2(listener.fileno(), 3)
+        os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"] = str(os.getpid()), "1"
+    # preexec_fn's environment is not what is executed with: a shell sets it.
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" daemon --state "$1"', PROGRAM, os.path.join(FOLDER, "state2")],
+        preexec_fn=lambda: os.dup2(listener.fileno(), 3), close_fds=False, stderr=subprocess.DEVNULL)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(path)
+    connection.sendall(INFO)
+    assert read_message(connection)["parameters"]["product"] == "swiftlet"
+    # A reload keeps the socket; connections are made anew.
+    process.send_signal(signal.SIGHUP)
+    assert connection.recv(1) == b""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(path)
+    connection.sendall(INFO)
+    assert read_message(connection)["parameters"]
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def main():
+    with Daemon("--group", "4711", "--log-format", "json") as daemon:
+        with_the_client_of_pypi()
+        garbage()
+        half_a_message()
+        over_a_mebibyte()
+        ten_thousand_without_reading(daemon)
+        gone_amid_a_call(daemon)
+        descriptors_exhausted(daemon)
+        strangers()
+        second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET, "--state", FOLDER + "/x"], stderr=subprocess.PIPE)
+        assert second.returncode == 123 and b"another daemon" in second.stderr, second
+        events = [json.loads(line)["event"] for line in daemon.lines()]
+        assert events[0] == "ready" and "start failed" in events, events
+    assert not os.path.exists(SOCKET)
+    socket_activation()
+    print("well")
+
+
+if __name__ == "__main__":
+    main()
