@@ -154,7 +154,7 @@ extension ExecCtx {
       if let caller = processors.caller, caller !== control { return }
     }
     if let attention, control.isAttentionWanted {
-      _ = captureRegisters()
+      if processors == nil { _ = returnToShim() }
       attention(self)
     }
     if control.takeStop() { throw .stopped }
