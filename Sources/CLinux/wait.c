@@ -3,7 +3,7 @@
 #endif
 #include "CLinux.h"
 
-long linux_wait(int fd, int event, int other, int64_t nanoseconds) {
+long linux_wait_attending(int fd, int event, int other, int64_t nanoseconds) {
   struct pollfd wanted[3] = {
       {.fd = fd, .events = POLLIN}, {.fd = event, .events = POLLIN}, {.fd = other, .events = POLLIN}};
   struct timespec limit = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};

@@ -113,7 +113,7 @@ final class RunControl: Sendable {
         if isStopRequested.load(ordering: .sequentiallyConsistent) { _ = linux_event_signal(made) }
       }
     }
-    let result = linux_wait(
+    let result = linux_wait_attending(
       descriptor, event.load(ordering: .relaxed), attention.load(ordering: .relaxed), nanoseconds ?? -1)
     if result == -Int(EINTR) { return false }
     return try checked(result) != 0

@@ -137,7 +137,7 @@ static int enter(int several) {
   if (linux_drop_capabilities() < 0 || linux_hide_memory() < 0 || linux_no_new_privileges() < 0) return -1;
   long landlock = linux_landlock();
   if (landlock < 0 && landlock != -ENOSYS && landlock != -EOPNOTSUPP) return -1;
-  struct sock_fprog filter = linux_filter(HOST, several);
+  struct sock_fprog filter = linux_filter(HOST, several, false);
   return filter.len > 0 && linux_seccomp(&filter) == 0 ? 0 : -1;
 }
 

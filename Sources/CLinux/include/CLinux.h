@@ -91,9 +91,11 @@ static inline long linux_processor_count(void) { return sysconf(_SC_NPROCESSORS_
 static inline long linux_event(void) { return linux_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 static inline long linux_event_signal(int event) { return linux_result(eventfd_write(event, 1)); }
 // Waits until `fd` can be read (or has ended), `event` is signalled, or `nanoseconds` have passed (< 0: for ever).
-// Answers 1 where it is `fd`; a signal of `event` is consumed.
-// `other`, unless it is -1, ends the wait too.
-long linux_wait(int fd, int event, int other, int64_t nanoseconds);
+// Answers 1 where it is `fd`; a signal of `event` is consumed. What can be read of `other`, unless it is -1, ends it too.
+long linux_wait_attending(int fd, int event, int other, int64_t nanoseconds);
+static inline long linux_wait(int fd, int event, int64_t nanoseconds) {
+  return linux_wait_attending(fd, event, -1, nanoseconds);
+}
 // Waits until `fd` can be written, or any signal arrives.
 void linux_wait_writable(int fd);
 // Whether `fd` can be read, or written, without waiting.
