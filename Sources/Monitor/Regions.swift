@@ -175,7 +175,7 @@ extension ExecCtx {
   }
 
   /// What this process has written there must be what the guest's instruction fetches see.
-  private func cleanForExecution(_ range: Range<UInt64>) {
+  func cleanForExecution(_ range: Range<UInt64>) {
     for region in memory.regions {
       let part = region.range.clamped(to: range)
       guard !part.isEmpty else { continue }

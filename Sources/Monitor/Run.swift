@@ -19,7 +19,8 @@ extension ExecCtx {
   /// called again to go on: behind a call, or with the instruction that raised an exception.
   ///
   /// Not while `run` is under way, which makes its entries itself.
-  /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event.
+  /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event. `.host(.notSupported)` for
+  ///   a non-secure context.
   @discardableResult
   public func exec() throws(ExecError) -> Event {
     try begin()
@@ -34,7 +35,7 @@ extension ExecCtx {
   /// Runs until the applet calls; its handler is not asked.
   ///
   /// Not while `run` is under way.
-  /// - Throws: `ExecError`: any other exception, a stop, a limit.
+  /// - Throws: `ExecError`: any other exception, a stop, a limit; `.host(.notSupported)` for a non-secure context.
   public func schedule() throws(ExecError) {
     try begin()
     defer { end() }
@@ -43,6 +44,8 @@ extension ExecCtx {
 
   /// The calling thread begins to run the context.
   private func begin() throws(ExecError) {
+    // A machine of several processors has no next call; `run` does not come here with one.
+    guard isSecure else { throw .host(.notSupported) }
     control.began()
     do throws(Errno) { try limits.begin(calls: calls) } catch {
       control.ended()

@@ -26,6 +26,22 @@ extension ExecCtx {
     return (a1 &- memory.layout.slot.lowerBound, a2)
   }
 
+  /// Writes bytes into the context's memory, and its shadows', whatever the applet itself may do there; to code too.
+  /// - Parameter offset: bytes from the start of its memory, as `transferRegion` has them.
+  /// - Throws: `ExecError.badRange` where some byte of it is no region's; nothing is written then.
+  public func poke(_ offset: UInt64, _ bytes: [UInt8]) throws(ExecError) {
+    let (address, overflow) = memory.layout.slot.lowerBound.addingReportingOverflow(offset)
+    let count = UInt64(bytes.count)
+    guard !overflow, let range = GuestRange(start: address, count: count) else {
+      throw .badRange(call: a0, address: address, count: count, .outside)
+    }
+    do { try memory.withBytes(range, for: []) { $0.copyBytes(from: bytes) } } catch {
+      throw .badRange(call: a0, address: address, count: count, .outside)
+    }
+    lockstep?.copyOutput(range)
+    for copy in [self] + shadows { copy.cleanForExecution(range.start..<range.end) }
+  }
+
   /// Takes the bytes that the applet hands over in its present call to the end of the input buffer.
   /// - Throws: `ExecError.badRange`; `.transferLimit` where more than `inputLimit` would wait.
   public func recv() throws(ExecError) {
@@ -52,8 +68,10 @@ extension ExecCtx {
   /// Answers the applet's present call for response bytes: places as many as wait and fit, and sets the call's result to their
   /// number.
   /// - Parameter errno: where not nil, nothing is placed and the result is -EPIPE.
+  /// - Returns: how many.
   /// - Throws: `ExecError.badRange`.
-  public func flush(errno: Errno?) throws(ExecError) {
+  @discardableResult
+  public func flush(errno: Errno?) throws(ExecError) -> Int {
     let waiting = transfer.output.count - transfer.fetched
     let count = errno == nil ? Int(min(a2, UInt64(waiting))) : 0
     // All of the buffer must be the applet's, whatever goes into it.
@@ -63,13 +81,17 @@ extension ExecCtx {
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[transfer.fetched..<transfer.fetched + count]))
       }
     }
-    if errno != nil { return ret(-Int64(EPIPE)) }
+    if errno != nil {
+      ret(-Int64(EPIPE))
+      return 0
+    }
     transfer.fetched += count
     if transfer.fetched == transfer.output.count {
       transfer.output.removeAll(keepingCapacity: true)
       transfer.fetched = 0
     }
     ret(UInt64(count))
+    return count
   }
 
   /// Has no effect, as in GoTEE: the buffers live as long as the context.

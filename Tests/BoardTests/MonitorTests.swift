@@ -23,6 +23,8 @@ struct MonitorBoardTests {
     ("A0, A1, A2, Ret", ["exec", "ret", "ret-shadow"]),
     ("Cause, Mode", ["cause-and-mode"]),
     ("Secure, NonSecure", ["secure"]),
+    ("TransferRegion, Read, Write, Recv, Flush, Close", ["transfer"]),
+    ("Poke", ["poke"]),
     ("Clone", ["clone", "clone-then-grow", "counter-of-clone"]),
     ("Equal", ["equal"]),
     (

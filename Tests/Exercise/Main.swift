@@ -14,7 +14,8 @@ struct Case {
 }
 
 var allCases: [Case] {
-  entryCases + stopCases + registerCases + limitCases + regionCases + lockstepCases + manyCases + faultCases
+  entryCases + transferCases + stopCases + registerCases + limitCases + regionCases + lockstepCases + manyCases
+    + faultCases
 }
 
 let usage = """

@@ -52,7 +52,10 @@ struct NonSecureTests {
 
   @Test(arguments: both) func itStartsInSystemModeWithMMUAndCachesOn(architecture: Architecture) throws {
     let program = try Program(architecture)
-    #expect(!program.context.isSecure)
+    #expect(!program.context.isSecure && program.context.isNonSecure)
+    // It has no next call, for it may have several processors.
+    #expect(throws: ExecError.host(.notSupported)) { try program.context.exec() }
+    #expect(throws: ExecError.host(.notSupported)) { try program.context.schedule() }
     let processor = program.kernel.processors[0]
     let tree = program.start(of: .deviceTree)
     switch architecture {

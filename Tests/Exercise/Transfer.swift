@@ -1,0 +1,89 @@
+import Applet
+import AppletABI
+import Machine
+import Monitor
+import Platform
+
+/// TransferRegion, Poke, Read, Write, Recv, Flush, Close.
+var transferCases: [Case] {
+  [
+    Case("transfer") { (host) throws(Failure) in
+      let context = try host.context("values")
+      try monitored { () throws(ExecError) in try context.schedule() }
+      let stack = context.memory.layout.stack
+      let start = stack.lowerBound - context.memory.layout.slot.lowerBound
+      func name(_ address: UInt64, _ count: UInt64) {
+        context.setRegister(host.architecture.callRegister + 1, address)
+        context.setRegister(host.architecture.callRegister + 2, count)
+      }
+      // What it hands over, in two calls, is read as it comes, in pieces of the reader's size.
+      try monitored { () throws(ExecError) in try context.poke(start, Array("hello, world".utf8)) }
+      for (address, count) in [(stack.lowerBound, 5), (stack.lowerBound + 5, 7)] as [(UInt64, UInt64)] {
+        name(address, count)
+        let region = try monitored { () throws(ExecError) in try context.transferRegion() }
+        try expect(region == (address - context.memory.layout.slot.lowerBound, count), "another region")
+        try monitored { () throws(ExecError) in try context.recv() }
+      }
+      var text: [UInt8] = []
+      for _ in 0..<4 {
+        var piece = [UInt8](repeating: 0, count: 5)
+        let count = piece.withUnsafeMutableBytes { context.read(into: $0) }
+        text += piece.prefix(count)
+      }
+      try expect(text == Array("hello, world".utf8), "it read other bytes")
+      // What it is answered waits until it is fetched, as much as fits a time.
+      try monitored { () throws(ExecError) in try context.write(Array("answer".utf8)) }
+      name(stack.upperBound - 4, 4)
+      try equal(try monitored { () throws(ExecError) in try context.flush(errno: .brokenPipe) }, 0, "bytes placed")
+      try expect(Int64(bitPattern: context.a0) == -32, "the result is not -EPIPE")
+      for wanted in ["answ", "er", ""] {
+        try equal(try monitored { () throws(ExecError) in try context.flush(errno: nil) }, wanted.utf8.count, "bytes")
+        try equal(context.a0, UInt64(wanted.utf8.count), "the result")
+        let placed = context.memory.bytes(at: stack.upperBound - 4, count: wanted.utf8.count)
+        try expect(Array(placed) == Array(wanted.utf8), "other bytes were placed")
+      }
+      context.close()
+      // The last byte of memory is inside, the one behind it is not.
+      let end = context.memory.regions.last?.range.upperBound ?? 0
+      for count in [0, 1, 8] as [UInt64] {
+        name(end - count, count)
+        try monitored { () throws(ExecError) in try context.recv() }
+        name(end - count, count + 1)
+        try refused(.outside) { () throws(ExecError) in try context.recv() }
+        try refused(.outside) { () throws(ExecError) in _ = try context.transferRegion() }
+        try refused(.outside) { () throws(ExecError) in try context.flush(errno: nil) }
+      }
+      for (address, count) in [(.max, 1), (end - 1, .max), (0, 1)] as [(UInt64, UInt64)] {
+        name(address, count)
+        try refused(.outside) { () throws(ExecError) in try context.recv() }
+      }
+      name(context.memory.layout.image.lowerBound, 4)
+      try refused(.access) { () throws(ExecError) in try context.flush(errno: nil) }
+    },
+    Case("poke") { (host) throws(Failure) in
+      // What the monitor writes, all copies read.
+      for shadows in [0, 2] {
+        let context = try host.context("obey")
+        if shadows > 0 { try host.addShadows(shadows, to: context) }
+        let start = context.memory.layout.slot.lowerBound
+        let place = context.memory.layout.stack.lowerBound
+        try monitored { () throws(ExecError) in try context.poke(place - start, [1, 2, 3, 4, 5, 6, 7, 8]) }
+        var found: UInt64 = 0
+        context.handler = orders([(1, place)]) { _, result in found = result }
+        try expectRun(context)
+        try equal(found, 0x0807_0605_0403_0201, "what it loaded")
+        for offset in [UInt64.max, context.memory.layout.shim - start, context.memory.layout.slot.upperBound - start] {
+          try refused(.outside) { () throws(ExecError) in try context.poke(offset, [1]) }
+        }
+      }
+    },
+  ]
+}
+
+private func refused(_ wanted: ExecError.Problem, _ body: () throws(ExecError) -> Void) throws(Failure) {
+  do { try body() } catch {
+    guard case .badRange(_, _, _, wanted) = error else { throw Failure(error.description) }
+    return
+  }
+  throw Failure("not refused")
+}

@@ -1,0 +1,92 @@
+import AppletABI
+import CLinux
+import KVM
+import Machine
+import Platform
+import TestSupport
+import Testing
+
+@testable import Monitor
+
+/// The transfer buffers, by scripted guests and a handler of one's own.
+struct TransferTests {
+  /// A context that stands behind a call with these arguments.
+  private func called(_ host: Host, _ address: UInt64, _ count: UInt64) throws -> Fixture {
+    let fixture = try Fixture(host, [{ $0.call(APPLET_CALL_RPC_REQUEST, address, count) }])
+    try fixture.context.schedule()
+    return fixture
+  }
+
+  private func read(_ context: ExecCtx, _ count: Int) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    let read = bytes.withUnsafeMutableBytes { context.read(into: $0) }
+    return Array(bytes.prefix(read))
+  }
+
+  @Test(arguments: Host.all) func theRegionIsWhereTheCallSays(host: Host) throws {
+    let context = try called(host, Fixture.variables + 8, 24).context
+    let (offset, count) = try context.transferRegion()
+    #expect(offset == Fixture.variables + 8 - context.memory.layout.slot.lowerBound)
+    #expect(count == 24)
+  }
+
+  @Test(arguments: Host.all, [0, 1, 4096] as [UInt64]) func theLastByteIsInside(host: Host, count: UInt64) throws {
+    let end = Fixture.end
+    try called(host, end - count, count).context.recv()
+    let beyond = try called(host, end - count, count + 1).context
+    #expect(throws: ExecError.badRange(call: 4, address: end - count, count: count + 1, .outside)) {
+      try beyond.recv()
+    }
+    #expect(throws: ExecError.self) { try beyond.transferRegion() }
+    #expect(throws: ExecError.self) { try beyond.flush(errno: nil) }
+  }
+
+  @Test(arguments: Host.all) func whatIsReceivedIsReadInPieces(host: Host) throws {
+    let context = try called(host, Fixture.variables, 9).context
+    try context.poke(Fixture.variables - context.memory.layout.slot.lowerBound, Array("123456789".utf8))
+    try context.recv()
+    try context.recv()
+    #expect(read(context, 4) == Array("1234".utf8))
+    #expect(read(context, 100) == Array("56789123456789".utf8))
+    #expect(read(context, 1) == [])
+    context.close()
+  }
+
+  @Test(arguments: Host.all) func whatIsWrittenIsFetchedAsFarAsItFits(host: Host) throws {
+    let fixture = try called(host, Fixture.variables, 4)
+    let context = fixture.context
+    try context.write(Array("ans".utf8))
+    try context.write(Array("wer".utf8))
+    #expect(try context.flush(errno: .again) == 0)
+    #expect(Int64(bitPattern: context.a0) == -Int64(EPIPE))
+    for wanted in ["answ", "er", ""] {
+      #expect(try context.flush(errno: nil) == wanted.utf8.count)
+      #expect(context.a0 == UInt64(wanted.utf8.count))
+      #expect(fixture.bytes(at: Fixture.variables, count: wanted.utf8.count) == Array(wanted.utf8))
+    }
+    #expect(throws: ExecError.transferLimit) {
+      try context.write([UInt8](repeating: 0, count: ExecCtx.outputLimit + 1))
+    }
+  }
+
+  @Test(arguments: Host.all) func pokeWritesWhatNoAppletMayAndNothingOutside(host: Host) throws {
+    let fixture = try called(host, 0, 0)
+    let context = fixture.context
+    let start = context.memory.layout.slot.lowerBound
+    try context.poke(Fixture.text - start, [1, 2, 3, 4])
+    #expect(fixture.bytes(at: Fixture.text, count: 4) == [1, 2, 3, 4])
+    for address in [Fixture.guardPage, context.memory.layout.shim, context.memory.layout.frame, Fixture.end, .max] {
+      #expect(throws: ExecError.self) { try context.poke(address &- start, [9]) }
+    }
+  }
+
+  @Test(arguments: Host.all) func pokeReachesTheShadows(host: Host) throws {
+    let fixture = try called(host, 0, 0)
+    let context = fixture.context
+    let system: KVM.System = try KVM.System(kernel: fixture.kernel)
+    let clone = try context.clone(on: system)
+    try context.setShadows([clone])
+    try context.poke(Fixture.variables - context.memory.layout.slot.lowerBound, [7, 8])
+    #expect(Array(clone.memory.bytes(at: Fixture.variables, count: 2)) == [7, 8])
+  }
+}
