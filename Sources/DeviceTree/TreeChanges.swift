@@ -112,12 +112,15 @@ private struct TreeCopy: ~Copyable {
     guard bytes.prefix(4).elementsEqual([0xd0, 0x0d, 0xfe, 0xed].prefix(bytes.count)) else {
       throw .file(source, .malformed(-FDT_ERR_BADMAGIC))
     }
-    let result = fdt_check_full(bytes.baseAddress, bytes.count)
-    guard result == 0 else { throw .file(source, .malformed(result)) }
-    // Older versions align and name things in another manner; it is 17 that dtc writes, with its version at byte 20.
+    // Version 17's header has 40 bytes.
+    guard bytes.count >= 40 else { throw .file(source, .malformed(-FDT_ERR_TRUNCATED)) }
+    // Older versions align and name things in another manner; it is 17 that dtc writes, with its version at byte 20. Looked at
+    // first: fdt_check_full of libfdt 1.6.1 reads through a null pointer where a root of version 15 or less has no name.
     guard bytes.loadUnaligned(fromByteOffset: 20, as: UInt32.self) == UInt32(17).bigEndian else {
       throw .file(source, .malformed(-FDT_ERR_BADVERSION))
     }
+    let result = fdt_check_full(bytes.baseAddress, bytes.count)
+    guard result == 0 else { throw .file(source, .malformed(result)) }
     let reader = TreeReader(bytes)
     guard reader.depth <= TreeChanges.mostDepth else { throw .file(source, .tooDeep) }
     guard reader.hasSoundReferences else { throw .file(source, .malformed(-FDT_ERR_BADOVERLAY)) }
