@@ -79,7 +79,7 @@ extension Benchmark {
     }
     var floors = [Int64](repeating: 0, count: setting.runs)
     try checkFloor(floor_stop(&floors, floors.count, restLength))
-    return [Measurement("stop", Samples(times), floor: Samples(floors), tolerance: 100)]
+    return [Measurement("stop", Samples(times), floor: Samples(floors), tolerance: nil)]
   }
 
   static let memory = Benchmark(
@@ -104,7 +104,7 @@ extension Benchmark {
       try checkFloor(floor_hold(Int32(count)))
       let floor = (try resident() - empty) / Int64(count)
       found.append(
-        Measurement("memory-\(count)", Samples([used]), floor: Samples([max(floor, 1)]), unit: .bytes, tolerance: 100))
+        Measurement("memory-\(count)", Samples([used]), floor: Samples([max(floor, 1)]), unit: .bytes, tolerance: 10))
     }
     return found
   }
@@ -132,7 +132,7 @@ extension Benchmark {
         floors.append(floor / Int64(count * parallelCalls))
       }
       // Where several run at a time, chance decides who waits for whom.
-      let tolerance = count == 1 ? 30 : 200
+      let tolerance = count == 1 ? 3 : 20
       found.append(
         Measurement("parallel-\(count)", Samples(times), floor: Samples(floors), tolerance: tolerance))
     }
@@ -193,8 +193,8 @@ extension Setting {
   /// The time that so many contexts take for their calls, each on a thread of its own.
   fileprivate func callTogether(_ count: Int) throws(BenchmarkError) -> Int64 {
     let system = try openSystem()
-    let gate = Gate(count: count + 1)
-    let end = Gate(count: count + 1)
+    let gate = Gate(count: count)
+    let span = Span()
     var threads: [Thread] = []
     for _ in 0..<count {
       let context = try makeContext(FLOOR_GUEST_TIMES, system)
@@ -202,17 +202,31 @@ extension Setting {
       threads.append(
         try Benchmark.thread {
           gate.pass()
+          let begin = Clock.monotonic
           _ = try? context.run()
-          end.pass()
+          span.add(begin, Clock.monotonic)
         })
     }
-    gate.pass()
-    let start = Clock.monotonic
-    end.pass()
-    let time = Clock.monotonic - start
     for thread in threads { thread.join() }
-    return time
+    return span.length
   }
+}
+
+/// The time from the first begin to the last end that threads tell.
+private final class Span: @unchecked Sendable {
+  private let lock = Lock()
+  // Read and written under the lock alone.
+  private var begin = Int64.max
+  private var end: Int64 = 0
+
+  func add(_ begin: Int64, _ end: Int64) {
+    lock.withLock {
+      self.begin = min(self.begin, begin)
+      self.end = max(self.end, end)
+    }
+  }
+
+  var length: Int64 { lock.withLock { end - begin } }
 }
 
 /// Holds threads until as many as it waits for have come.

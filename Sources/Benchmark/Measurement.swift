@@ -12,13 +12,13 @@ public struct Measurement {
   public let samples: Samples
   /// The same work done by C alone; nil where there is nothing to compare with.
   public let floor: Samples?
-  /// By how many thousandths it may grow before a comparison fails; nil for any.
+  /// By how many percent it may grow before a comparison fails; nil for any.
   public let tolerance: Int?
   /// Bytes that one sample moves; 0 where it is not about bytes.
   public let moved: Int
 
   init(
-    _ name: String, _ samples: Samples, floor: Samples? = nil, unit: Unit = .time, tolerance: Int? = 30, moved: Int = 0
+    _ name: String, _ samples: Samples, floor: Samples? = nil, unit: Unit = .time, tolerance: Int? = 3, moved: Int = 0
   ) {
     self.name = name
     self.samples = samples
@@ -28,10 +28,10 @@ public struct Measurement {
     self.moved = moved
   }
 
-  /// Median by the floor's median, in thousandths; nil without a floor.
+  /// The middle by the floor's middle, in thousandths; nil without a floor.
   public var ratio: Int? {
-    guard let floor, floor.median > 0 else { return nil }
-    return Int((samples.median * 1000 + floor.median / 2) / floor.median)
+    guard let floor, floor.middle > 0 else { return nil }
+    return Int((samples.middle * 1000 + floor.middle / 2) / floor.middle)
   }
 }
 
@@ -59,6 +59,12 @@ public struct Samples {
   public var maximum: Int64 { sorted[sorted.count - 1] }
   public var median: Int64 { quantile(500) }
   public var p99: Int64 { quantile(990) }
+
+  /// Mean of the middle half of the samples. Where the clock's steps are coarse, a median is a multiple of them; this is not.
+  public var middle: Int64 {
+    let half = sorted[sorted.count / 4..<sorted.count - sorted.count / 4]
+    return (half.reduce(0, &+) + Int64(half.count) / 2) / Int64(half.count)
+  }
 
   /// Width of the middle half, in thousandths of the median.
   public var spread: Int {

@@ -35,9 +35,10 @@ public struct Results {
     ]
     members += json(measurement.samples)
     if let floor = measurement.floor { members.append(JSONMember("floor", .object(json(floor)))) }
-    if let ratio = measurement.ratio { members.append(JSONMember("ratio", .real(Double(ratio) / 1000))) }
+    // Both without a fraction: jansson writes seventeen digits of one.
+    if let ratio = measurement.ratio { members.append(JSONMember("ratioPerMille", .integer(Int64(ratio)))) }
     if let tolerance = measurement.tolerance {
-      members.append(JSONMember("tolerance", .real(Double(tolerance) / 1000)))
+      members.append(JSONMember("tolerancePercent", .integer(Int64(tolerance))))
     }
     if measurement.moved > 0 { members.append(JSONMember("bytes", .integer(Int64(measurement.moved)))) }
     return .object(members)
@@ -48,6 +49,7 @@ public struct Results {
       JSONMember("samples", .integer(Int64(samples.sorted.count))),
       JSONMember("minimum", .integer(samples.minimum)),
       JSONMember("median", .integer(samples.median)),
+      JSONMember("middle", .integer(samples.middle)),
       JSONMember("p99", .integer(samples.p99)),
       JSONMember("maximum", .integer(samples.maximum)),
       // Steps of five in a hundred, for plots.
@@ -91,7 +93,7 @@ public struct Reference {
     }
   }
 
-  private var medians: [(name: String, median: Int64, tolerance: Int?)] = []
+  private var middles: [(name: String, middle: Int64, tolerance: Int?)] = []
   private var host: [JSONMember] = []
 
   /// Reads a file that `Results.json` has written.
@@ -103,17 +105,16 @@ public struct Reference {
     else { throw .format }
     self.host = host
     for result in results {
-      guard case .string(let name)? = result["name"], case .integer(let median)? = result["median"] else {
+      guard case .string(let name)? = result["name"], case .integer(let middle)? = result["middle"] else {
         throw .format
       }
       var tolerance: Int?
-      switch result["tolerance"] {
-      case .real(let number) where number >= 0 && number < 1000: tolerance = Int(number * 1000 + 0.5)
-      case .integer(let number) where (0..<1000).contains(number): tolerance = Int(number) * 1000
+      switch result["tolerancePercent"] {
+      case .integer(let number) where (0..<1000).contains(number): tolerance = Int(number)
       case nil: break
       default: throw .format
       }
-      medians.append((name, median, tolerance))
+      middles.append((name, middle, tolerance))
     }
   }
 
@@ -139,12 +140,12 @@ public struct Reference {
 
   /// - Returns: nil where there is no earlier value.
   public func change(_ measurement: Measurement) -> Change? {
-    guard let earlier = medians.first(where: { $0.name == measurement.name }), earlier.median > 0 else { return nil }
-    let now = measurement.samples.median
-    let ratio = Double(now - earlier.median) / Double(earlier.median)
+    guard let earlier = middles.first(where: { $0.name == measurement.name }), earlier.middle > 0 else { return nil }
+    let now = measurement.samples.middle
+    let ratio = Double(now - earlier.middle) / Double(earlier.middle)
     let growth = Int(max(min(ratio * 1000, 1e9), -1e9).rounded())
-    let isTooMuch = earlier.tolerance.map { Double(now) > Double(earlier.median) * Double(1000 + $0) / 1000 } ?? false
-    return Change(before: earlier.median, growth: growth, isTooMuch: isTooMuch)
+    let isTooMuch = earlier.tolerance.map { Double(now) > Double(earlier.middle) * Double(100 + $0) / 100 } ?? false
+    return Change(before: earlier.middle, growth: growth, isTooMuch: isTooMuch)
   }
 
   /// A line that says what changed.
@@ -156,7 +157,7 @@ public struct Reference {
     guard let change = change(measurement) else { return (name + "new\n", false) }
     let sign = change.growth > 0 ? "+" : ""
     return (
-      name + "\(amount(change.before)) -> \(amount(measurement.samples.median))  "
+      name + "\(amount(change.before)) -> \(amount(measurement.samples.middle))  "
         + "\(sign)\(Table.fraction(change.growth, 1))%\(change.isTooMuch ? "  more than it may" : "")\n",
       change.isTooMuch
     )

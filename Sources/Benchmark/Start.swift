@@ -33,7 +33,7 @@ extension Benchmark {
     return [
       Measurement("start", plain.times, floor: least.times),
       Measurement("start-sandboxed", sandboxed.times, floor: least.times),
-      Measurement("start-memory", sandboxed.peaks, floor: least.peaks, unit: .bytes, tolerance: 100),
+      Measurement("start-memory", sandboxed.peaks, floor: least.peaks, unit: .bytes, tolerance: 10),
     ]
   }
 }
