@@ -28,10 +28,10 @@ public struct Measurement {
     self.moved = moved
   }
 
-  /// The middle by the floor's middle, in thousandths; nil without a floor.
+  /// `typical` by the floor's, in thousandths; nil without a floor.
   public var ratio: Int? {
-    guard let floor, floor.middle > 0 else { return nil }
-    return Int((samples.middle * 1000 + floor.middle / 2) / floor.middle)
+    guard let floor, floor.typical > 0 else { return nil }
+    return Int((samples.typical * 1000 + floor.typical / 2) / floor.typical)
   }
 }
 
@@ -60,9 +60,10 @@ public struct Samples {
   public var median: Int64 { quantile(500) }
   public var p99: Int64 { quantile(990) }
 
-  /// Mean of the middle half of the samples. Where the clock's steps are coarse, a median is a multiple of them; this is not.
-  public var middle: Int64 {
-    let half = sorted[sorted.count / 4..<sorted.count - sorted.count / 4]
+  /// Mean of the lower half of the samples. What disturbs a sample makes it greater; and where the clock's steps are coarse, a
+  /// median is a multiple of them, and this is not.
+  public var typical: Int64 {
+    let half = sorted[..<((sorted.count + 1) / 2)]
     return (half.reduce(0, &+) + Int64(half.count) / 2) / Int64(half.count)
   }
 

@@ -49,7 +49,7 @@ public struct Results {
       JSONMember("samples", .integer(Int64(samples.sorted.count))),
       JSONMember("minimum", .integer(samples.minimum)),
       JSONMember("median", .integer(samples.median)),
-      JSONMember("middle", .integer(samples.middle)),
+      JSONMember("typical", .integer(samples.typical)),
       JSONMember("p99", .integer(samples.p99)),
       JSONMember("maximum", .integer(samples.maximum)),
       // Steps of five in a hundred, for plots.
@@ -93,7 +93,7 @@ public struct Reference {
     }
   }
 
-  private var middles: [(name: String, middle: Int64, tolerance: Int?)] = []
+  private var figures: [(name: String, typical: Int64, tolerance: Int?)] = []
   private var host: [JSONMember] = []
 
   /// Reads a file that `Results.json` has written.
@@ -105,7 +105,7 @@ public struct Reference {
     else { throw .format }
     self.host = host
     for result in results {
-      guard case .string(let name)? = result["name"], case .integer(let middle)? = result["middle"] else {
+      guard case .string(let name)? = result["name"], case .integer(let typical)? = result["typical"] else {
         throw .format
       }
       var tolerance: Int?
@@ -114,7 +114,7 @@ public struct Reference {
       case nil: break
       default: throw .format
       }
-      middles.append((name, middle, tolerance))
+      figures.append((name, typical, tolerance))
     }
   }
 
@@ -140,12 +140,12 @@ public struct Reference {
 
   /// - Returns: nil where there is no earlier value.
   public func change(_ measurement: Measurement) -> Change? {
-    guard let earlier = middles.first(where: { $0.name == measurement.name }), earlier.middle > 0 else { return nil }
-    let now = measurement.samples.middle
-    let ratio = Double(now - earlier.middle) / Double(earlier.middle)
+    guard let earlier = figures.first(where: { $0.name == measurement.name }), earlier.typical > 0 else { return nil }
+    let now = measurement.samples.typical
+    let ratio = Double(now - earlier.typical) / Double(earlier.typical)
     let growth = Int(max(min(ratio * 1000, 1e9), -1e9).rounded())
-    let isTooMuch = earlier.tolerance.map { Double(now) > Double(earlier.middle) * Double(100 + $0) / 100 } ?? false
-    return Change(before: earlier.middle, growth: growth, isTooMuch: isTooMuch)
+    let isTooMuch = earlier.tolerance.map { Double(now) > Double(earlier.typical) * Double(100 + $0) / 100 } ?? false
+    return Change(before: earlier.typical, growth: growth, isTooMuch: isTooMuch)
   }
 
   /// A line that says what changed.
@@ -157,7 +157,7 @@ public struct Reference {
     guard let change = change(measurement) else { return (name + "new\n", false) }
     let sign = change.growth > 0 ? "+" : ""
     return (
-      name + "\(amount(change.before)) -> \(amount(measurement.samples.middle))  "
+      name + "\(amount(change.before)) -> \(amount(measurement.samples.typical))  "
         + "\(sign)\(Table.fraction(change.growth, 1))%\(change.isTooMuch ? "  more than it may" : "")\n",
       change.isTooMuch
     )

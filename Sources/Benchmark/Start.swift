@@ -7,7 +7,7 @@ extension Benchmark {
   static let start = Benchmark(
     name: "start",
     summary: "swiftlet run of an applet that writes a line, from fork to wait; the floor has no C library",
-    runs: 30
+    runs: 60
   ) { setting throws(BenchmarkError) in
     let applet = try TemporaryFile(Executable.applet(FLOOR_GUEST_HELLO, setting.architecture))
     let floorFile = Executable.start(setting.architecture)
@@ -30,9 +30,10 @@ extension Benchmark {
       sandboxed.add(try process.run(own, ["swiftlet", "run", applet.path]))
       least.add(try process.run(floor.number, ["floor"]))
     }
+    // Where its pages lie in memory makes a difference of two percent, even to an instruction count.
     return [
-      Measurement("start", plain.times, floor: least.times),
-      Measurement("start-sandboxed", sandboxed.times, floor: least.times),
+      Measurement("start", plain.times, floor: least.times, tolerance: 5),
+      Measurement("start-sandboxed", sandboxed.times, floor: least.times, tolerance: 5),
       Measurement("start-memory", sandboxed.peaks, floor: least.peaks, unit: .bytes, tolerance: 10),
     ]
   }

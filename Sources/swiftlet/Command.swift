@@ -149,7 +149,7 @@ enum Command: CaseIterable {
       """
       Runs the benchmarks of these NAMEs, or all of them; docs/benchmarks.md tells what each does. The floor is the same
       work done by the shortest C over the same requests of the kernel, in the same run. The spread is the width of the
-      middle half of the samples by their median; ratio and comparison are of the mean of that half.
+      middle half of the samples, by their median; ratio and comparison are of the mean of their lower half.
 
       With --compare, what grew by more than its tolerance in FILE fails.
 
