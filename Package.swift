@@ -23,13 +23,14 @@ let package = Package(
     .target(name: "CLinux"),
     .systemLibrary(name: "CLibFDT", providers: [.apt(["libfdt-dev"])]),
     .systemLibrary(name: "CJansson", providers: [.apt(["libjansson-dev"])]),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "JSON", dependencies: ["CJansson", "CLinux"], swiftSettings: strict),
     .target(name: "AppletABI"),
     .target(name: "Platform", dependencies: ["CLinux"], swiftSettings: strict),
     .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
     .target(name: "KVM", dependencies: ["CLinux", "Platform", "Machine"], swiftSettings: strict),
     .target(name: "DeviceTree", dependencies: ["CLibFDT", "AppletABI", "Platform", "Machine"], swiftSettings: strict),
-    .target(name: "Applet", dependencies: ["Platform", "Machine", "DeviceTree"], swiftSettings: strict),
+    .target(name: "Applet", dependencies: ["CLinux", "CZlib", "Platform", "Machine", "DeviceTree"], swiftSettings: strict),
     .target(
       name: "Devices", dependencies: ["CLinux", "Platform", "Machine", "Applet"], swiftSettings: strict),
     .target(

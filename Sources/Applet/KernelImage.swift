@@ -12,6 +12,9 @@ public enum KernelImageError: Error, Equatable {
   case architecture(found: Architecture, expected: Architecture)
   /// The file ends before what its header announces.
   case truncated
+  case compression(KernelFormat.Compression)
+  /// Its compressed data is not what gzip makes.
+  case damaged
 
   /// Whether the file could not be read at all, as against being no kernel.
   public var isUnreadable: Bool {
@@ -31,17 +34,27 @@ public enum KernelImageError: Error, Equatable {
     case .architecture(let found, let expected):
       "a kernel for \(found.name), and this host runs \(expected.name): give one for \(expected.name)"
     case .truncated: "ends before the kernel does: copy or build it again"
+    case .compression(let compression):
+      "compressed with \(compression.name), where plain and gzip are known: give it unpacked"
+    case .damaged: "its compressed data is damaged: copy or build it again"
     }
   }
 }
 
-/// A Linux kernel in a file, as its boot protocol wants it: read straight into the guest's memory.
+/// A Linux kernel in a file, as its boot protocol wants it, plain or compressed with gzip: read straight into the guest's
+/// memory.
 public struct KernelImage: ~Copyable {
   public let header: KernelHeader
   private let file: OwnedFD
-  private let size: Int
+  private let content: Content
 
-  /// Opens a file and reads its header.
+  /// Where in the file the kernel is.
+  private enum Content {
+    case plain(size: Int)
+    case gzip(Range<Int>)
+  }
+
+  /// Opens a file and reads the kernel's header.
   /// - Parameter architecture: the host's.
   public init(path: String, architecture: Architecture, kernel: any Kernel) throws(KernelImageError) {
     let opened: OwnedFD
@@ -50,33 +63,80 @@ public struct KernelImage: ~Copyable {
     }
     let size: Int
     do { size = try checked(linux_file_size(opened.number)) } catch { throw .unreadable(error) }
-    let header = try Self.header(of: opened.number)
-    guard header.architecture == architecture else {
-      throw .architecture(found: header.architecture, expected: architecture)
+    let found = try Self.examine(opened.number, size: size)
+    guard found.header.architecture == architecture else {
+      throw .architecture(found: found.header.architecture, expected: architecture)
     }
     file = opened
-    self.size = size
-    self.header = header
+    content = found.content
+    header = found.header
   }
 
-  private static func header(of file: Int32) throws(KernelImageError) -> KernelHeader {
-    try withUnsafeTemporaryAllocation(byteCount: KernelHeader.size, alignment: 8) { bytes throws(KernelImageError) in
-      let count = linux_transfer(file, false, bytes.baseAddress, bytes.count, 0)
-      if count < 0 { throw .unreadable(Errno(Int32(truncatingIfNeeded: -count))) }
-      guard count == bytes.count else { throw .notKernel }
-      if bytes.loadUnaligned(as: UInt32.self) == 0x464c_457f { throw .elf }
-      do throws(KernelHeader.Problem) { return try KernelHeader(UnsafeRawBufferPointer(bytes)) } catch {
-        throw .header(error)
+  /// Finds out how a file holds a kernel, and reads the kernel's header.
+  private static func examine(_ file: Int32, size: Int) throws(KernelImageError) -> (
+    content: Content, header: KernelHeader
+  ) {
+    try withUnsafeTemporaryAllocation(byteCount: headSize, alignment: 8) { head throws(KernelImageError) in
+      var count = try read(file, .plain(size: size), into: head)
+      let content = try content(of: UnsafeRawBufferPointer(rebasing: head[..<count]), size: size)
+      if case .gzip = content { count = try read(file, content, into: head) }
+      let header = try header(UnsafeRawBufferPointer(rebasing: head[..<count]))
+      if case .plain = content, header.fileSize > UInt64(size) { throw .truncated }
+      return (content, header)
+    }
+  }
+
+  /// Bytes at a kernel's start that hold its headers.
+  private static let headSize = 1024
+
+  private static func content(of start: UnsafeRawBufferPointer, size: Int) throws(KernelImageError) -> Content {
+    switch KernelFormat(start) {
+    case .plain: return .plain(size: size)
+    case .gzip(let offset, let count):
+      guard let offset = Int(exactly: offset), offset <= size else { throw .truncated }
+      guard let count else { return .gzip(offset..<size) }
+      guard let count = Int(exactly: count), count <= size - offset else { throw .truncated }
+      return .gzip(offset..<offset + count)
+    case .other(let compression): throw .compression(compression)
+    }
+  }
+
+  private static func header(_ bytes: UnsafeRawBufferPointer) throws(KernelImageError) -> KernelHeader {
+    guard bytes.count >= KernelHeader.size else { throw .notKernel }
+    if bytes.loadUnaligned(as: UInt32.self) == 0x464c_457f { throw .elf }
+    do throws(KernelHeader.Problem) { return try KernelHeader(bytes) } catch { throw .header(error) }
+  }
+
+  /// Reads the first bytes of what is in the file.
+  /// - Returns: how many; fewer than there is room for where it has no more.
+  private static func read(_ file: Int32, _ content: Content, into target: UnsafeMutableRawBufferPointer)
+    throws(KernelImageError) -> Int
+  {
+    switch content {
+    case .plain(let size):
+      let count = min(size, target.count)
+      let result = linux_transfer(file, false, target.baseAddress, count, 0)
+      if result < 0 { throw .unreadable(Errno(Int32(truncatingIfNeeded: -result))) }
+      guard result == count else { throw .truncated }
+      return count
+    case .gzip(let part):
+      do throws(GzipStream.Problem) {
+        var stream = try GzipStream(file, part)
+        return try stream.read(into: target)
+      } catch {
+        switch error {
+        case .unreadable(let errno): throw .unreadable(errno)
+        case .truncated: throw .truncated
+        case .damaged: throw .damaged
+        }
       }
     }
   }
 
-  /// Reads the kernel into memory; what the file does not have stays as it is.
+  /// Reads the kernel into memory. What the file does not have stays as it is, and what it has beyond is left out.
   /// - Parameter memory: the place that the layout gives the kernel, as large as the header says.
   public func load(into memory: UnsafeMutableRawBufferPointer) throws(KernelImageError) {
-    let count = min(size, memory.count)
-    let result = linux_transfer(file.number, false, memory.baseAddress, count, 0)
-    if result < 0 { throw .unreadable(Errno(Int32(truncatingIfNeeded: -result))) }
-    guard result == count else { throw .truncated }
+    let count = try Self.read(file.number, content, into: memory)
+    guard count >= min(header.fileSize, UInt64(memory.count)) else { throw .truncated }
   }
 }

@@ -131,7 +131,7 @@ extension LinuxRequest {
     case .port(let number, _): .failed(.unreadable, "\(options.ports[number].path): \(error.description)")
     case .unexpectedExit: .failed(.brokeRule, "\(options.kernel): \(error.description)")
     case .deviceTree(let error): tree.failure(error, options.kernel)
-    case .noInterruptController, .processors, .kvm, .host, .output: .failed(.host, error.description)
+    case .noInterruptController, .processors, .hostMemory, .kvm, .host, .output: .failed(.host, error.description)
     }
   }
 }

@@ -12,20 +12,23 @@ actor Session {
   private let files: @Sendable (Board) -> [String: [UInt8]]
   private let programs: [String]
   private let timeout: Int
+  private let options: [String]
   private var boots: [Board: Task<Boot, any Error>] = [:]
 
   /// - Parameters:
   ///   - cases: by distinct names on each board.
   ///   - programs: what else of build/ARCH the board is to have, beside the folder of the applets.
   ///   - timeout: seconds that a board has for all its cases.
+  ///   - options: of boards/run.
   ///   - files: what else the board is to have in ../files, by name.
   init(
-    _ cases: [Case], programs: [String] = [], timeout: Int = 100,
+    _ cases: [Case], programs: [String] = [], timeout: Int = 100, options: [String] = [],
     files: @escaping @Sendable (Board) -> [String: [UInt8]] = { _ in [:] }
   ) {
     self.cases = cases
     self.programs = programs
     self.timeout = timeout
+    self.options = options
     self.files = files
   }
 
@@ -35,10 +38,11 @@ actor Session {
     let board = wanted.board
     let boot =
       boots[board]
-      ?? Task { [cases, programs, timeout, files] in
+      ?? Task { [cases, programs, timeout, options, files] in
         let programs = try programs.map { try Repository.built("\(board.architecture)/\($0)") }
         return try await Boot.run(
-          board, cases.filter { $0.board == board }, programs: programs, timeout: timeout, files: files(board))
+          board, cases.filter { $0.board == board }, programs: programs,
+          options: ["--timeout", String(timeout)] + options, files: files(board))
       }
     boots[board] = boot
     let result = try await boot.value
@@ -71,15 +75,15 @@ private struct Boot: Sendable {
 
   /// Boots a board off the threads that Swift's tasks share, for it blocks.
   static func run(
-    _ board: Board, _ cases: [Case], programs: [String], timeout: Int, files: [String: [UInt8]]
+    _ board: Board, _ cases: [Case], programs: [String], options: [String], files: [String: [UInt8]]
   ) async throws -> Boot {
     try await withCheckedThrowingContinuation { continuation in
-      queue.addOperation { continuation.resume(with: Result { try run(board, cases, programs, timeout, files) }) }
+      queue.addOperation { continuation.resume(with: Result { try run(board, cases, programs, options, files) }) }
     }
   }
 
   private static func run(
-    _ board: Board, _ cases: [Case], _ programs: [String], _ timeout: Int, _ files: [String: [UInt8]]
+    _ board: Board, _ cases: [Case], _ programs: [String], _ options: [String], _ files: [String: [UInt8]]
   ) throws -> Boot {
     precondition(Set(cases.map(\.name)).count == cases.count, "two cases of a board have the same name")
     _ = try Repository.built("\(board.architecture)/swiftlet")
@@ -93,7 +97,7 @@ private struct Boot: Sendable {
       let added = ([guests, folder.path, script.path] + programs).flatMap { ["--add", $0] }
       let run = try Program.run(
         Repository.path("boards/run"),
-        ["--timeout", String(timeout)] + added + [board.rawValue, "--", "sh", "cases.sh"])
+        options + added + [board.rawValue, "--", "sh", "cases.sh"])
       return Boot(run, cases)
     }
   }

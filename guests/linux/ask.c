@@ -1,16 +1,31 @@
 // usage: ask PORT WORD...
+//        ask SOCKET WORD...
 //
-// Asks a secure applet, from Linux: writes the words as one line to the virtio port of that name, which
-// "swiftlet run --linux ... --with-secure APPLET.elf" puts the applet behind, and prints the line that comes back.
+// Writes the words as one line to a virtio port of that name and prints the line that comes back. In a Linux guest that
+// asks whoever is behind the port: a secure applet, with "swiftlet run --linux ... --with-secure APPLET.elf", or a program
+// of the host's, with --port. On the host, with a path in place of the name, it asks a program in the guest.
 // An ordinary Linux program; the port's driver, virtio_console, is in every kernel of Debian's.
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+static int open_socket(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int port = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (port >= 0 && connect(port, (struct sockaddr *)&address, sizeof address) == 0) return port;
+    fprintf(stderr, "ask: %s: %s\n", path, strerror(errno));
+    return -1;
+}
 
 // Opens a port by its name; /dev/virtio-ports has it where udev or boards/guest-init made a link.
 static int open_port(const char *name) {
+    if (strchr(name, '/')) return open_socket(name);
     char path[128];
     snprintf(path, sizeof path, "/dev/virtio-ports/%s", name);
     int port = open(path, O_RDWR | O_CLOEXEC);
@@ -19,7 +34,7 @@ static int open_port(const char *name) {
 }
 
 int main(int count, char **words) {
-    if (count < 3) return fprintf(stderr, "usage: ask PORT WORD...\n"), 2;
+    if (count < 3) return fprintf(stderr, "usage: ask PORT|SOCKET WORD...\n"), 2;
     int port = open_port(words[1]);
     if (port < 0) return 1;
     char line[512];
@@ -34,7 +49,7 @@ int main(int count, char **words) {
     for (;;) {
         ssize_t got = read(port, line, sizeof line);
         if (got < 0) return perror("ask: read"), 1;
-        if (got == 0) return fprintf(stderr, "ask: the applet has ended\n"), 1;
+        if (got == 0) return fprintf(stderr, "ask: the other side has ended\n"), 1;
         if (write(1, line, got) != got) return 1;
         if (line[got - 1] == '\n') return 0;
     }

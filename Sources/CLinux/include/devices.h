@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/un.h>
 #include <termios.h>
 
@@ -31,6 +32,12 @@ static inline long linux_disk_size(int fd) {
 }
 // Locks a file as a whole against other processes, at once or not at all (-EAGAIN); gone when the file is closed.
 long linux_lock_file(int fd, int exclusive);
+
+// Bytes of memory that the host has, swap included.
+static inline uint64_t linux_host_memory(void) {
+  struct sysinfo info;
+  return sysinfo(&info) < 0 ? UINT64_MAX : ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+}
 
 // Terminals.
 

@@ -11,6 +11,8 @@ public enum LinuxError: Error, Equatable {
   case kernel(KernelImageError)
   case initrd(Errno)
   case layout(LinuxLayout.Problem, memory: UInt64)
+  /// More memory than the host has.
+  case hostMemory(most: UInt64)
   /// A disk by its number among them.
   case disk(Int, DiskError)
   /// A port by its number among them.
@@ -39,6 +41,7 @@ public enum LinuxError: Error, Equatable {
       "kernel and initrd do not fit \(memory >> 20) MiB of memory: give it --memory \(needed >> 20)M or more"
     case .layout(.beyondAddressSpace(let limit), let memory):
       "\(memory >> 20) MiB of memory would end beyond \(hex(limit)), the last address of a guest here: give it less --memory"
+    case .hostMemory(let most): "this host has \(most >> 20) MiB of memory itself: give the guest less with --memory"
     case .disk(_, let error): error.description
     case .port(_, Errno(EADDRINUSE)):
       "the file is there already, and no socket that was left over: give another path, or remove it"

@@ -158,6 +158,9 @@ public final class LinuxMachine: @unchecked Sendable {
       layout = try LinuxLayout(
         header: image.header, initrdSize: UInt64(initrdSize), size: options.memory, addressLimit: addressLimit)
     } catch { throw .layout(error, memory: options.memory) }
+    // What Linux writes of each page at its start is more than such a host has, whose kernel would kill this process.
+    let most = linux_host_memory()
+    guard options.memory <= most else { throw .hostMemory(most: most) }
     let memory: DeviceMemory
     let page = linux_page_size()
     do {
