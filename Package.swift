@@ -60,7 +60,8 @@ let package = Package(
     .testTarget(
       name: "MachineTests", dependencies: ["Machine", "TestSupport"], exclude: ["Shims"], swiftSettings: strict),
     .testTarget(
-      name: "AppletTests", dependencies: ["Applet", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
+      name: "AppletTests", dependencies: ["Applet", "CLinux", "CZlib", "Machine", "Platform", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "KVMTests", dependencies: ["CLinux", "KVM", "Machine", "Platform", "TestSupport"], swiftSettings: strict),
     .testTarget(

@@ -63,12 +63,13 @@ public final class IOLoop: @unchecked Sendable {
   /// Lets the thread ask its sources again what they wait for; from any thread.
   public func wake() { _ = linux_event_signal(event.number) }
 
-  /// Ends the thread and waits for its end.
+  /// Ends the thread, waits for its end, and lets go of the sources, of which some know this loop.
   public func stop() {
     isStopped.store(true, ordering: .sequentiallyConsistent)
     wake()
     thread?.join()
     thread = nil
+    sources.removeAll()
   }
 
   private func run() {

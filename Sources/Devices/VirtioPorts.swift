@@ -123,11 +123,11 @@ public final class VirtioPorts: VirtioDevice, @unchecked Sendable {
   }
 }
 
-/// One channel. What the guest writes waits in the guest until the client takes it; without a client it is dropped.
+/// One channel, to the clients of a Unix socket or to one other side for good. What the guest writes waits in the guest until the client takes it; without a client it is dropped.
 public final class GuestPort: IOSource, @unchecked Sendable {
   public let name: String
-  private let path: String
-  private let listener: OwnedFD
+  /// nil where the other side is there from the beginning.
+  private let listener: Listener?
   private var client: Client?
   private let kernel: any Kernel
   fileprivate var device: VirtioPorts?
@@ -150,17 +150,37 @@ public final class GuestPort: IOSource, @unchecked Sendable {
     init(_ descriptor: consuming OwnedFD) { self.descriptor = descriptor }
   }
 
+  /// A Unix socket that clients come to, for as long as it is the port's.
+  private final class Listener {
+    private let path: String
+    private let descriptor: OwnedFD
+    var number: Int32 { descriptor.number }
+
+    init(path: String, kernel: any Kernel) throws(Errno) {
+      let result = path.withCString { linux_listen($0) }
+      descriptor = OwnedFD(adopting: Int32(truncatingIfNeeded: try checked(result)), kernel: kernel)
+      self.path = path
+    }
+
+    deinit { _ = path.withCString { linux_unlink($0) } }
+  }
+
   /// Listens at a Unix socket.
   /// - Throws: the kernel's error: EADDRINUSE where another process listens there, or the file is something else.
   public init(name: String, path: String, kernel: any Kernel) throws(Errno) {
     self.name = name
-    self.path = path
     self.kernel = kernel
-    let result = path.withCString { linux_listen($0) }
-    listener = OwnedFD(adopting: Int32(truncatingIfNeeded: try checked(result)), kernel: kernel)
+    listener = try Listener(path: path, kernel: kernel)
   }
 
-  deinit { _ = path.withCString { linux_unlink($0) } }
+  /// Leads to one other side, until that ends.
+  /// - Parameter connection: a stream socket.
+  public init(name: String, connection: consuming OwnedFD) {
+    self.name = name
+    kernel = connection.kernel
+    listener = nil
+    client = Client(connection)
+  }
 
   fileprivate var isConnected: Bool { client != nil }
 
@@ -176,7 +196,7 @@ public final class GuestPort: IOSource, @unchecked Sendable {
   public func prepare() -> IOInterest {
     guard let device else { return .nothing }
     return device.withLock {
-      guard let client else { return IOInterest(descriptor: listener.number) }
+      guard let client else { return listener.map { IOInterest(descriptor: $0.number) } ?? .nothing }
       deliver(device)
       return IOInterest(
         descriptor: client.number, input: isOpen && pending.isEmpty && device.hasBuffer(queue: queue), output: isSending
@@ -198,6 +218,7 @@ public final class GuestPort: IOSource, @unchecked Sendable {
   }
 
   private func accept(_ device: VirtioPorts) {
+    guard let listener else { return }
     let result = linux_accept(listener.number)
     guard result >= 0 else { return }
     client = Client(OwnedFD(adopting: Int32(truncatingIfNeeded: result), kernel: kernel))

@@ -120,10 +120,12 @@ enum Command: CaseIterable {
       With --with-secure it has an applet beside it, of 16 MiB, which it calls or gives turns (applet_abi.h). The applet's end is
       reported, and does not end the program.
 
-      With --linux, IMAGE is a kernel as distributions ship it (/boot/vmlinuz), and --memory is its memory (default 256M).
+      With --linux, IMAGE is a kernel as distributions ship it (/boot/vmlinuz, /boot/firmware/kernel8.img), plain or
+      compressed with gzip, and --memory is its memory (default 256M).
       Its console is a serial port, console=ttyS0, unless --append says another: console=hvc0 is a virtio console, which
       follows the size of the terminal and needs the kernel's virtio_mmio module. On a terminal, Ctrl-A x ends the run, and
-      Ctrl-A Ctrl-A sends a Ctrl-A. A --port is /dev/vport1p0 and so on in the guest, or /dev/virtio-ports/NAME.
+      Ctrl-A Ctrl-A sends a Ctrl-A. A --port is /dev/vport1p0 and so on in the guest, or /dev/virtio-ports/NAME where udev
+      runs. --with-secure runs an applet beside Linux, with its input and output behind the port "secure".
 
       Exit status: 0 when it powers itself off, 122 to 127 as above, or
         133  it asked for a reset

@@ -12,6 +12,7 @@ let linuxOptions = [
   Option("append", argument: "TEXT", help: "Linux: words for its command line; may be repeated"),
   Option(
     "disk", argument: "FILE[,ro]", help: "Linux: a disk in a file or on a device, /dev/vda and so on; may be repeated"),
+  Option("with-secure", argument: "APPLET", help: "Linux: a secure applet beside it, behind the port \"secure\""),
   Option(
     "port", argument: "NAME=SOCKET", help: "Linux: a channel to a program here, through a Unix socket; may be repeated"),
 ]
@@ -20,6 +21,8 @@ let linuxOptions = [
 struct LinuxRequest {
   var tree = TreeRequest()
   var options = LinuxOptions(kernel: "")
+  /// Path of the applet beside it; nil for none.
+  var applet: String?
   var timeout: Int64?
   var isVerbose = false
 
@@ -55,7 +58,10 @@ struct LinuxRequest {
         guard options.ports.count < LinuxOptions.mostPorts else {
           throw .usage(.run, "--port: no more than \(LinuxOptions.mostPorts) ports")
         }
-        options.ports.append(LinuxOptions.Port(name: String(parts[0]), path: String(parts[1])))
+        options.ports.append(LinuxOptions.Port(name: String(parts[0]), end: .socket(path: String(parts[1]))))
+      case "with-secure":
+        guard applet == nil else { throw .usage(.run, "--with-secure: no more than one applet") }
+        applet = value
       case "timeout": timeout = try RunRequest.duration("--timeout", value)
       case "verbose": isVerbose = true
       default:
@@ -74,8 +80,8 @@ struct LinuxRequest {
 }
 
 extension LinuxRequest {
-  /// Loads the kernel and makes the machine that is asked for.
-  func makeMachine(_ kernel: any Kernel) throws(Failure) -> LinuxMachine {
+  /// Loads the kernel and makes the machine that is asked for, and the applet beside it.
+  func makeMachine(_ kernel: any Kernel) throws(Failure) -> (machine: LinuxMachine, applet: AppletBeside?) {
     guard let architecture = Architecture.host else {
       throw .failed(
         .host, "this host is neither ARM64 nor RISC-V: guests run there, or on an emulated board (make run)")
@@ -85,11 +91,18 @@ extension LinuxRequest {
     if let timeout { options.deadline = Clock.monotonic.addingSaturating(timeout) }
     let system: System
     do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
+    var beside: AppletBeside?
+    if let applet {
+      let made = try AppletBeside(path: applet, system: system, architecture: architecture)
+      options.ports.append(made.port)
+      beside = made
+    }
     do {
-      return try LinuxMachine(options, system: system, architecture: architecture) {
+      let machine = try LinuxMachine(options, system: system, architecture: architecture) {
         // The terminal is raw: a line feed alone would not bring it back to the first column.
         complain("swiftlet: \($0)\r")
       }
+      return (machine, beside)
     } catch { throw failure(error) }
   }
 }
@@ -98,7 +111,7 @@ extension LinuxRequest {
 func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
   let request = try LinuxRequest(words)
   let kernel = LinuxKernel()
-  let machine = try request.makeMachine(kernel)
+  let (machine, applet) = try request.makeMachine(kernel)
   if request.isVerbose {
     complain("swiftlet: command line: \(request.options.commandLine)")
     complain("swiftlet: interrupts: \(machine.interruptControllerName)")
@@ -108,6 +121,8 @@ func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
   do throws(Errno) {
     for signal in [SIGTERM, SIGINT, SIGHUP] { try machine.stop(on: signal, kernel: kernel) }
   } catch { throw .failed(.host, LinuxError.host(error).description) }
+  try applet?.start()
+  defer { applet?.stop() }
   let outcome: LinuxOutcome
   do { outcome = try machine.run() } catch { throw request.failure(error) }
   let path = request.options.kernel
@@ -128,10 +143,14 @@ extension LinuxRequest {
     case .layout: .failed(.image, "\(options.kernel): \(error.description)")
     case .initrd: .failed(.unreadable, "\(options.initrd ?? ""): \(error.description)")
     case .disk(let number, _): .failed(.unreadable, "\(options.disks[number].path): \(error.description)")
-    case .port(let number, _): .failed(.unreadable, "\(options.ports[number].path): \(error.description)")
+    case .port(let number, _): .failed(.unreadable, "\(options.ports[number].path ?? ""): \(error.description)")
     case .unexpectedExit: .failed(.brokeRule, "\(options.kernel): \(error.description)")
     case .deviceTree(let error): tree.failure(error, options.kernel)
     case .noInterruptController, .processors, .hostMemory, .kvm, .host, .output: .failed(.host, error.description)
     }
   }
+}
+
+extension LinuxOptions.Port {
+  fileprivate var path: String? { if case .socket(let path) = end { path } else { nil } }
 }

@@ -19,7 +19,7 @@ func dtb(_ words: ParsedWords) throws(Failure) -> Int32 {
   let tree: [UInt8]
   if words.isAboutLinux {
     let request = try LinuxRequest(words)
-    tree = try request.makeMachine(LinuxKernel()).deviceTree
+    tree = try request.makeMachine(LinuxKernel()).machine.deviceTree
   } else {
     let request = try RunRequest(words)
     tree = try request.makeContext(LinuxKernel()).deviceTree

@@ -47,8 +47,8 @@ enum Program {
     let errors: String
   }
 
-  /// Runs a program of this machine to its end, without input. Blocks.
-  static func run(_ path: String, _ arguments: [String]) throws -> Result {
+  /// Runs a program of this machine to its end, without input, or with one that does not end. Blocks.
+  static func run(_ path: String, _ arguments: [String], keys: String? = nil) throws -> Result {
     try withScratchFolder { folder in
       // Files, not pipes: nobody has to read two streams at once.
       let output = folder.appending(path: "output"), errors = folder.appending(path: "errors")
@@ -56,10 +56,12 @@ enum Program {
       let process = Process()
       process.executableURL = URL(filePath: path)
       process.arguments = arguments
-      process.standardInput = FileHandle.nullDevice
+      let input = Pipe()
+      process.standardInput = keys == nil ? FileHandle.nullDevice : input
       process.standardOutput = try FileHandle(forWritingTo: output)
       process.standardError = try FileHandle(forWritingTo: errors)
       try process.run()
+      if let keys { try input.fileHandleForWriting.write(contentsOf: Data(keys.utf8)) }
       process.waitUntilExit()
       return Result(
         status: process.terminationStatus, output: String(decoding: try Data(contentsOf: output), as: UTF8.self),

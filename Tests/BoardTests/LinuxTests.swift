@@ -38,14 +38,16 @@ struct LinuxTests {
   private static func shell(_ board: Board) -> Case {
     let typed = """
       echo processors: $(grep -c ^processor /proc/cpuinfo) online: $(cat /sys/devices/system/cpu/online)
-      echo arguments: $(tail -c 12 /proc/cmdline)
+      echo arguments: $(tail -c 10 /proc/cmdline)
       echo first: $(head -c 5 /dev/vda) second: $(head -c 6 /dev/vdb)
       echo written | dd of=/dev/vda conv=notrunc bs=8 seek=128
       echo refused >/dev/vdb || echo read-only: yes
       echo random: $(cat /sys/class/misc/hw_random/rng_current) $(head -c 16 /dev/hwrng | wc -c)
-      ls /dev/virtio-ports
+      echo ports: $(ls /dev/virtio-ports)
       read line </dev/virtio-ports/channel; echo heard: $line
       echo answer to "$line" >/dev/virtio-ports/channel
+      a=$(ask secure first words); b=$(ask secure other words); c=$(ask secure first words)
+      echo "$a / $b / $c"; [ "${a#*: }" = "${c#*: }" ] && [ "${a#*: }" != "${b#*: }" ] && echo codes: agree
       taskset 2 sh -c 'echo on processor $(cut -d " " -f 39 /proc/self/stat)'
       exit
 
@@ -57,13 +59,15 @@ struct LinuxTests {
       \(typed)END
       (sleep 1; until ask /tmp/channel a question; do sleep 1; done) >/tmp/heard 2>/dev/null &
       swiftlet run --verbose --linux ../Image --initrd ../initrd --append quiet --append last=word --cpus 2 \\
-        --memory 192M --disk /tmp/first --disk /tmp/second,ro --port channel=/tmp/channel </tmp/typed
+        --memory 320M --with-secure vault.elf --disk /tmp/first --disk /tmp/second,ro --port channel=/tmp/channel </tmp/typed
       """
     return Case(
       board, "run --linux to a shell", script: script,
       output: .containing([
-        "\nprocessors: 2 online: 0-1\r\n", "\narguments: et last=word\r\n", "\nfirst: first second: second\r\n",
-        "\nread-only: yes\r\n", "\nrandom: virtio_rng.0 16\r\n", "\nchannel\r\n", "\nheard: a question\r\n",
+        "\nprocessors: 2 online: 0-1\r\n", "\narguments: last=word\r\n", "\nfirst: first second: second\r\n",
+        "\nread-only: yes\r\n", "\nrandom: virtio_rng.0 16\r\n", "\nports: channel secure\r\n",
+        "\nheard: a question\r\n",
+        " / line 2: ", "\ncodes: agree\r\n",
         "\non processor 1\r\n",
       ]), errors: .containing(["swiftlet: interrupts: \(interruptController(board))\n"]))
   }

@@ -93,6 +93,40 @@ struct BlockTests {
     #expect(perform(.max).0 == 2)
   }
 
+  /// The next driver, with a queue of its own.
+  private func startAnew() {
+    _ = driver.bytes(driver.table(0), 0x3000).initializeMemory(as: UInt8.self, repeating: 0)
+    driver.attach(driver.device)
+  }
+
+  /// Buffers on top of each other, of the request's header, and of the queue itself: what the guest reads then is its own
+  /// affair, and the next driver finds a device.
+  @Test func overlappingBuffersAreNoHarm() throws {
+    try attach()
+    let shared = driver.buffer(1024)
+    for places in [
+      [(shared, 512), (shared, 512)], [(shared, 512), (shared + 511, 512)], [(driver.table(0), 512)],
+      [(driver.available(0), 512)], [(driver.used(0), 512)],
+    ] {
+      let status = driver.buffer([0xff])
+      driver.request(queue: 0, read: [Self.header(0, 1)], write: places + [(status, 1)])
+      (driver.device as! VirtioBlock).ready(.input)
+      #expect(driver.content(status, 1)[0] == 0 || driver.hasFailed)
+      startAnew()
+      #expect(perform(0, sector: 3, read: 512).1 == [UInt8](repeating: 3, count: 512))
+    }
+    // The answer on top of the question.
+    let header = driver.buffer(Self.header(0, 2))
+    startAnew()
+    driver.put(.init(address: header, count: 16, flags: Driver.next, next: 1), at: 0, queue: 0)
+    driver.put(.init(address: header, count: 512, flags: Driver.next | Driver.write, next: 2), at: 1, queue: 0)
+    driver.put(.init(address: header + 511, count: 1, flags: Driver.write), at: 2, queue: 0)
+    driver.offer(0, queue: 0)
+    driver.notify(0)
+    (driver.device as! VirtioBlock).ready(.input)
+    #expect(driver.content(header, 512) == [UInt8](repeating: 2, count: 511) + [0])
+  }
+
   @Test func headersMayBeSplitAnywhere() throws {
     try attach()
     let header = Self.header(0, 5)

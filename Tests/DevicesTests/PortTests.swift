@@ -106,6 +106,33 @@ struct PortTests {
     close(client)
   }
 
+  /// A port whose other side is there from the beginning, and nobody else ever.
+  @Test func aConnectionIsTheOnlyClient() throws {
+    defer { finish() }
+    var ends: [Int32] = [-1, -1]
+    #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+    let port = GuestPort(name: "secure", connection: OwnedFD(adopting: ends[0], kernel: LinuxKernel()))
+    let complaints = driver.complaints
+    let device = VirtioPorts(
+      ports: [port], memory: driver.memory, interrupt: driver.interrupt, complain: { complaints.add($0) })
+    defer { device.close() }
+    driver.attach(device, features: 1 << 32 | 2)
+    #expect(messages(2) { control(0, 3, 1) } == [Self.message(0, 7, 1, "secure"), Self.message(0, 6, 1)])
+    control(0, 6, 1)
+    driver.request(queue: 1, read: [Array("question".utf8)])
+    #expect(take(ends[1]) == "question")
+    send("answer", ends[1])
+    let buffer = driver.buffer(64)
+    driver.request(queue: 0, write: [(buffer, 64)])
+    #expect(port.prepare().input)
+    port.ready(.input)
+    #expect(driver.content(buffer, 6) == Array("answer".utf8))
+    // Its end is the channel's: the guest learns of it, and nobody is waited for.
+    close(ends[1])
+    #expect(messages(1) { port.ready(.end) } == [Self.message(0, 6, 0)])
+    #expect(port.prepare().descriptor == -1)
+  }
+
   @Test func whatAClientDoesNotTakeWaitsInTheGuest() {
     defer { finish() }
     let client = connect()

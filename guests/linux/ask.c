@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -29,7 +30,10 @@ static int open_port(const char *name) {
     char path[128];
     snprintf(path, sizeof path, "/dev/virtio-ports/%s", name);
     int port = open(path, O_RDWR | O_CLOEXEC);
-    if (port < 0) fprintf(stderr, "ask: %s: %s\n", path, strerror(errno));
+    if (port < 0) return fprintf(stderr, "ask: %s: %s\n", path, strerror(errno)), -1;
+    // Without anybody at the other end a write waits for ever.
+    struct pollfd end = {.fd = port};
+    if (poll(&end, 1, 0) > 0 && end.revents & POLLHUP) return fprintf(stderr, "ask: %s: nobody is there\n", name), -1;
     return port;
 }
 

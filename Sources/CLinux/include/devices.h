@@ -85,6 +85,14 @@ static inline long linux_event_take(int event) {
 long linux_listen(const char *path);
 // The next client of a listening socket, nonblocking; -EAGAIN where there is none.
 long linux_accept(int fd);
+// Two stream sockets that lead to each other.
+static inline long linux_socket_pair(int *first, int *second) {
+  int both[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) < 0) return -(long)errno;
+  *first = both[0];
+  *second = both[1];
+  return 0;
+}
 static inline long linux_send(int fd, const void *from, size_t count) {
   return linux_result(send(fd, from, count, MSG_NOSIGNAL | MSG_DONTWAIT));
 }

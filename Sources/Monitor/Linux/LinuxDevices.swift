@@ -95,8 +95,13 @@ struct LinuxDevices {
     guard !options.ports.isEmpty else { return }
     var ports: [GuestPort] = []
     for (number, port) in options.ports.enumerated() {
-      do { ports.append(try GuestPort(name: port.name, path: port.path, kernel: kernel)) } catch {
-        throw .port(number, error)
+      switch port.end {
+      case .socket(let path):
+        do { ports.append(try GuestPort(name: port.name, path: path, kernel: kernel)) } catch {
+          throw .port(number, error)
+        }
+      case .connection(let descriptor):
+        ports.append(GuestPort(name: port.name, connection: OwnedFD(adopting: descriptor, kernel: kernel)))
       }
     }
     let device = VirtioPorts(

@@ -39,12 +39,19 @@ public struct LinuxOptions: Sendable {
   public struct Port: Sendable {
     /// What it is called in the guest.
     public var name: String
-    /// Where the host's program finds it: a Unix socket.
-    public var path: String
+    public var end: End
 
-    public init(name: String, path: String) {
+    /// The host's end.
+    public enum End: Sendable {
+      /// The path of a Unix socket, where the host's programs find it.
+      case socket(path: String)
+      /// A stream socket, which the machine takes over.
+      case connection(Int32)
+    }
+
+    public init(name: String, end: End) {
       self.name = name
-      self.path = path
+      self.end = end
     }
   }
 
