@@ -5,6 +5,9 @@ public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendab
   private let output: GuestOutput
   private var columns: UInt16 = 80
   private var rows: UInt16 = 24
+  /// Whether the guest has written anything since its driver started. Linux's driver offers buffers for input a moment before
+  /// it knows its console, and drops what comes in between: input waits for the first output, a prompt.
+  private var hasOutput = false
   /// Called when there is room for input again.
   public var onRoom: (@Sendable () -> Void)?
 
@@ -46,11 +49,16 @@ public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendab
         while let bytes = chain.readable.next(atMost: 4096) { output.write(UnsafeRawBufferPointer(bytes)) }
         return 0
       }
+      if hasOutput { return }
+      hasOutput = true
+      onRoom?()
     default: onRoom?()
     }
   }
 
-  public var room: Int { withLock { hasBuffer(queue: Queue.receive) ? 256 : 0 } }
+  public override func stopped() { hasOutput = false }
+
+  public var room: Int { withLock { hasOutput && hasBuffer(queue: Queue.receive) ? 256 : 0 } }
 
   /// - Note: what does not fit the driver's buffer is lost; Linux's take a page.
   public func receive(_ bytes: UnsafeRawBufferPointer) { withLock { _ = send(queue: Queue.receive, bytes) } }

@@ -15,7 +15,7 @@ struct LinuxTerminalTests {
     let result = try type(
       "until [ \"$(stty size)\" = '30 100' ]; do sleep 1; done; echo resized: $(tty)\nexit\n", .arm64,
       """
-      stty -a >/tmp/before; (sleep 4; stty rows 30 cols 100) &
+      stty -a >/tmp/before; (sleep 4; stty -F /dev/tty rows 30 cols 100) &
       swiftlet run --linux Image --initrd initrd --append 'quiet console=hvc0'
       status=$?; stty rows 24 cols 80; stty -a | cmp - /tmp/before && echo the same: $status
       """)

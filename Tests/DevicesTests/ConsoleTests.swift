@@ -29,11 +29,14 @@ struct VirtioConsoleTests {
     #expect(console.room == 0)
     let buffer = driver.buffer(64)
     driver.request(queue: 0, write: [(buffer, 64)])
+    // Linux would drop what comes before its console is there.
+    #expect(console.room == 0)
+    driver.request(queue: 1, read: [bytes("$ ")])
     #expect(console.room > 0)
     bytes("date\n").withUnsafeBytes { console.receive($0) }
     #expect(driver.usedElement(0, queue: 0).written == 5)
     #expect(driver.content(buffer, 5) == bytes("date\n"))
-    #expect(driver.interrupt.pulses == 1)
+    #expect(driver.interrupt.pulses == 2)
     #expect(console.room == 0)
   }
 
