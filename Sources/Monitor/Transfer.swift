@@ -45,6 +45,7 @@ extension ExecCtx {
   /// Takes the bytes that the applet hands over in its present call to the end of the input buffer.
   /// - Throws: `ExecError.badRange`; `.transferLimit` where more than `inputLimit` would wait.
   public func recv() throws(ExecError) {
+    _ = try transferRegion()
     guard a2 <= UInt64(Self.inputLimit - transfer.input.count) else { throw .transferLimit }
     try withBuffer(at: a1, count: a2, for: .read) { transfer.input.append(contentsOf: $0) }
   }

@@ -38,6 +38,8 @@ struct TransferTests {
       try beyond.recv()
     }
     #expect(throws: ExecError.self) { try beyond.transferRegion() }
+    let wrapping = try called(host, end - 1, .max).context
+    #expect(throws: ExecError.badRange(call: 4, address: end - 1, count: .max, .outside)) { try wrapping.recv() }
     #expect(throws: ExecError.self) { try beyond.flush(errno: nil) }
   }
 
