@@ -173,7 +173,7 @@ extension ExecCtx {
     do throws(ExecError) {
       try checkStopsBeside(control)
       while true {
-        switch try applet.exec() {
+        switch try applet.enter() {
         case .interrupted:
           applet.vcpu.clearExitRequest()
           try checkStopsBeside(control)

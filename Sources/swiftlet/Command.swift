@@ -117,8 +117,8 @@ enum Command: CaseIterable {
       MMU and caches on, PSCI or SBI there, calls by HVC or by an SBI extension (applet_abi.h). That it turns its machine
       off is exit status 0, and that it asks for a reset 133.
 
-      With --with-secure it has an applet beside it, of 16 MiB, which it calls or gives turns (applet_abi.h). The applet's end is
-      reported, and does not end the program.
+      With --with-secure it has an applet beside it, of 16 MiB, which it calls or gives turns (applet_abi.h). The applet's
+      end is reported, and does not end the program.
 
       With --linux, IMAGE is a kernel as distributions ship it (/boot/vmlinuz, /boot/firmware/kernel8.img), plain or
       compressed with gzip, and --memory is its memory (default 256M).
