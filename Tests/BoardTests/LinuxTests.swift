@@ -4,7 +4,7 @@ import Testing
 struct LinuxTests {
   static let session = Session(
     Board.allCases.flatMap(cases),
-    setting: .init(options: ["--linux", "--smp", "2", "--memory", "1G"], runLimit: 90, boardLimit: 300)
+    timeout: 300, options: ["--linux", "--smp", "2", "--memory", "1G"]
   ) { ["foreign": foreignKernel($0)] }
 
   @Test(arguments: session.cases.filter { $0.board.architecture == "arm64" })
@@ -58,7 +58,7 @@ struct LinuxTests {
       cat >/tmp/typed <<'END'
       \(typed)END
       (sleep 1; until ask /tmp/channel a question; do sleep 1; done) >/tmp/heard 2>/dev/null &
-      swiftlet run --verbose --linux ../Image --initrd ../initrd --append quiet --append last=word --cpus 2 \\
+      timeout 90 swiftlet run --verbose --linux ../Image --initrd ../initrd --append quiet --append last=word --cpus 2 \\
         --memory 320M --with-secure vault.elf --disk /tmp/first --disk /tmp/second,ro --port channel=/tmp/channel </tmp/typed
       """
     return Case(
@@ -83,7 +83,7 @@ struct LinuxTests {
   /// The kernel compressed, and nothing to boot into.
   private static func panic(_ board: Board) -> Case {
     Case(
-      board, "run --linux without an initrd", script: "swiftlet run --linux ../Image.gz --append loglevel=1",
+      board, "run --linux without an initrd", script: "timeout 90 swiftlet run --linux ../Image.gz --append loglevel=1",
       status: 134,
       output: .containing(["Kernel panic - not syncing"]),
       errors: .pattern("swiftlet: \\.\\./Image\\.gz: kernel panic: VFS: Unable to mount root fs on [^\n]*\n"))
@@ -92,14 +92,16 @@ struct LinuxTests {
   private static func reset(_ board: Board) -> Case {
     Case(
       board, "run --linux with a reset",
-      script: "swiftlet run --linux ../Image --initrd ../initrd --append 'rdinit=/bin/reboot -- -f'", status: 133,
+      script: "timeout 90 swiftlet run --linux ../Image --initrd ../initrd --append 'rdinit=/bin/reboot -- -f'",
+      status: 133,
       output: .containing(["Linux version", "reboot: Restarting system"]),
       errors: "swiftlet: ../Image: asked for a reset\n")
   }
 
   private static func timeout(_ board: Board) -> Case {
     Case(
-      board, "run --linux with a time limit", script: "swiftlet run --timeout 500ms --linux ../Image --append quiet",
+      board, "run --linux with a time limit",
+      script: "timeout 90 swiftlet run --timeout 500ms --linux ../Image --append quiet",
       status: 124, errors: "swiftlet: ../Image: still running at its time limit\n")
   }
 
