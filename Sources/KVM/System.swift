@@ -28,10 +28,16 @@ public struct System: ~Copyable {
     try descriptor.call(.getVCPUMapSize, LINUX_KVM_GET_VCPU_MMAP_SIZE)
   }
 
-  /// Makes an empty machine with the kernel's default size of guest-physical addresses (KVM_CREATE_VM, api.rst 4.2).
+  /// Makes an empty machine (KVM_CREATE_VM, api.rst 4.2).
+  /// - Parameter addressBits: arm64: bits of its guest-physical addresses (KVM_VM_TYPE_ARM_IPA_SIZE), at least 32; 0 for the
+  ///   kernel's default, which it also gets where the kernel does not take that number.
   /// - Throws: `KVMError.failed`; with ENOMEM where the host has no memory left for it.
-  public func makeVirtualMachine() throws(KVMError) -> VirtualMachine {
-    let number = try descriptor.call(.createVM, LINUX_KVM_CREATE_VM)
+  public func makeVirtualMachine(addressBits: Int = 0) throws(KVMError) -> VirtualMachine {
+    let number: Int
+    do { number = try descriptor.call(.createVM, LINUX_KVM_CREATE_VM, UInt(addressBits)) } catch {
+      guard error == .failed(.createVM, .invalid), addressBits != 0 else { throw error }
+      return try makeVirtualMachine()
+    }
     let owned = OwnedFD(adopting: Int32(truncatingIfNeeded: number), kernel: descriptor.kernel)
     return VirtualMachine(owned, runPageSize: try runPageSize())
   }

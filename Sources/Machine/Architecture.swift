@@ -26,6 +26,10 @@ public enum Architecture: Sendable {
   /// AUDIT_ARCH_… of the architecture's system calls (linux/audit.h): what a seccomp filter looks at first.
   public var auditNumber: UInt32 { self == .arm64 ? 0xc000_00b7 : 0xc000_00f3 }
 
+  /// Bits of the guest-physical addresses of an applet's machine: what its page tables reach. With the default, 40 bits, arm64
+  /// kernels look through four times as many entries at its end. 0 on riscv64, where the host alone decides.
+  public var appletAddressBits: Int { self == .arm64 ? PageTable.addressLimit.trailingZeroBitCount : 0 }
+
   /// Number of the general register that carries the call number and the result, x0 or a0; the arguments follow it.
   @inline(__always)
   public var callRegister: Int { self == .arm64 ? 0 : 10 }

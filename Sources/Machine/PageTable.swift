@@ -85,8 +85,12 @@ public struct PageTable {
       }
       let leaves = try table(at: slot, of: middle, level: 2)
       let end = min(range.upperBound, (address / Self.blockSize + 1) * Self.blockSize)
+      // The entries of neighbours differ by their addresses alone.
+      var entry = mapping.map { architecture.leaf(address, $0, level: 3) } ?? 0
+      let step = mapping.map { architecture.leaf(address + Self.pageSize, $0, level: 3) - entry } ?? 0
       while address < end {
-        arena[leaves * 512 + Int(address >> 12) & 511] = mapping.map { architecture.leaf(address, $0, level: 3) } ?? 0
+        arena[leaves * 512 + Int(address >> 12) & 511] = entry
+        entry &+= step
         address += Self.pageSize
       }
     }

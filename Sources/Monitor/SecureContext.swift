@@ -64,7 +64,7 @@ extension ExecCtx.Parts {
   ) throws(KVMError) -> Self {
     let architecture = described.architecture
     let layout = memory.layout
-    let machine = try system.makeVirtualMachine()
+    let machine = try system.makeVirtualMachine(addressBits: architecture.appletAddressBits)
     let transport: ExecCtx.Transport
     switch (architecture, wanted) {
     case (.riscv64, _): transport = .sbi

@@ -36,7 +36,9 @@ func parse(_ words: ArraySlice<UnsafeMutablePointer<CChar>?>, options: [Option],
 {
   let firstCode: Int32 = 1000
   let helpCode: Int32 = 999
+  // Room for all at once: an array that grows costs a start some system calls.
   var table: [option] = []
+  table.reserveCapacity(options.count + 2)
   // What stands behind an applet's file is the applet's; elsewhere options may stand anywhere ("+": they may not).
   var shorts = command == .run || command == .start ? "+:h" : ":h"
   for (index, entry) in options.enumerated() {

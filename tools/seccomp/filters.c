@@ -114,9 +114,9 @@ static void print_filter(const char *name, uint32_t architecture, int several, i
       (seccomp_arch_add(filter, architecture) < 0 || seccomp_arch_remove(filter, seccomp_arch_native()) < 0))
     fail("libseccomp does not know", name);
   seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-  // One comparison after the other, by priority.
+  // One comparison after the other, by priority; the list's first line is print_first's.
   seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 1);
-  for (int index = 0; index < count; index++)
+  for (int index = 1; index < count; index++)
     if ((several || strcmp(lines[index].where, "several") != 0) && (worker || strcmp(lines[index].where, "worker") != 0))
       add(filter, &lines[index], 255 - index);
 

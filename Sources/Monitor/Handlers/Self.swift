@@ -7,7 +7,11 @@ import CLinux
 func region(_ context: ExecCtx) throws(ExecError) {
   let index = context.a1
   guard index < UInt64(context.memory.regions.count) else { return context.ret(-Int64(ENOENT)) }
-  let region = context.memory.regions[Int(index)]
+  try tell(context, context.memory.regions[Int(index)])
+}
+
+@inline(never)
+private func tell(_ context: ExecCtx, _ region: MemoryRegion) throws(ExecError) {
   let answer = applet_region(
     start: region.range.lowerBound, length: region.range.upperBound - region.range.lowerBound,
     access: UInt64(region.access.rawValue), use: region.use.rawValue)
