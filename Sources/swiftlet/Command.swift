@@ -155,7 +155,8 @@ enum Command: CaseIterable {
 
       With --compare, what grew by more than its tolerance in FILE fails.
 
-      Exit status: 0, or 1 where a benchmark could not be run or a comparison failed.
+      Exit status: 0, or 1 where a benchmark could not be run or a comparison failed; 122, 123 and 127 as of
+      swiftlet run.
 
       """
     case .daemon:
