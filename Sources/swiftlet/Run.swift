@@ -19,7 +19,7 @@ private let appletOptions = [
   Option("parallel", help: "run the copies at the same time, each on a thread of its own"),
   Option("inject-faults", argument: "PERCENT", help: "flip a bit in a copy after that many of a hundred calls"),
   Option("non-secure", help: "run a bare-metal program in system mode (EL1, VS mode) in place of an applet"),
-  Option("with-secure", argument: "FILE", help: "--non-secure: an applet beside it, which it can call"),
+  Option("with-secure", argument: "FILE", help: "--non-secure, Linux: an applet beside it, which it can call"),
   Option("cpus", argument: "N", help: "--non-secure, Linux: how many processors (default 1)"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),

@@ -12,7 +12,6 @@ let linuxOptions = [
   Option("append", argument: "TEXT", help: "Linux: words for its command line; may be repeated"),
   Option(
     "disk", argument: "FILE[,ro]", help: "Linux: a disk in a file or on a device, /dev/vda and so on; may be repeated"),
-  Option("with-secure", argument: "APPLET", help: "Linux: a secure applet beside it, behind the port \"secure\""),
   Option(
     "port", argument: "NAME=SOCKET", help: "Linux: a channel to a program here, through a Unix socket; may be repeated"),
 ]
