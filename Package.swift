@@ -30,7 +30,8 @@ let package = Package(
     .target(name: "Machine", dependencies: ["AppletABI", "Platform"], swiftSettings: strict),
     .target(name: "KVM", dependencies: ["CLinux", "Platform", "Machine"], swiftSettings: strict),
     .target(name: "DeviceTree", dependencies: ["CLibFDT", "AppletABI", "Platform", "Machine"], swiftSettings: strict),
-    .target(name: "Applet", dependencies: ["CLinux", "CZlib", "Platform", "Machine", "DeviceTree"], swiftSettings: strict),
+    .target(
+      name: "Applet", dependencies: ["CLinux", "CZlib", "Platform", "Machine", "DeviceTree"], swiftSettings: strict),
     .target(
       name: "Devices", dependencies: ["CLinux", "Platform", "Machine", "Applet"], swiftSettings: strict),
     .target(
@@ -78,7 +79,9 @@ let package = Package(
     .target(name: "CExercise", path: "Tests/CExercise"),
     .executableTarget(
       name: "exercise",
-      dependencies: ["AppletABI", "CExercise", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor"],
+      dependencies: [
+        "AppletABI", "CExercise", "CLinux", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor",
+      ],
       path: "Tests/Exercise", swiftSettings: strict,
       // Allocations are counted: CExercise has what these names are turned into.
       linkerSettings: [

@@ -196,9 +196,11 @@ enum Command: CaseIterable {
       """
     case .bridge:
       """
-      Lets a Varlink client on another machine reach the daemon: varlink --bridge "ssh pi swiftlet bridge" call ….
+      Lets a Varlink client on another machine reach the daemon:
+      varlink --bridge "ssh pi swiftlet bridge" call ….
 
-      Exit status: 0 when the daemon has closed the connection, 122 where the command line is wrong, 123 where no daemon listens.
+      Exit status: 0 when the daemon has closed the connection, 122 where the command line is wrong, 123 where no daemon
+      listens.
 
       """
     case .help: ""
