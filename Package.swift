@@ -71,7 +71,8 @@ let package = Package(
       exclude: ["Transcripts"], swiftSettings: strict),
     .testTarget(name: "ControlTests", dependencies: ["Control", "JSON"], swiftSettings: strict),
     .testTarget(
-      name: "SupervisorTests", dependencies: ["CLinux", "Machine", "Supervisor"], swiftSettings: strict),
+      name: "SupervisorTests", dependencies: ["CLinux", "Control", "JSON", "Machine", "Monitor", "Supervisor"],
+      swiftSettings: strict),
     .testTarget(
       name: "swiftletTests",
       dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),

@@ -207,7 +207,12 @@ func attach(_ words: ParsedWords) throws(Failure) -> Int32 {
     ]
     // What the applet did not take is offered again after a while.
     _ = linux_poll_for(&wanted, wanted.count, input.waits ? 50_000_000 : -1)
-    if wanted[0].revents != 0, try printNext(output) { return try waitForEnd(name, requests) }
+    var hasOutput = wanted[0].revents != 0
+    while hasOutput {
+      if try printNext(output) { return try waitForEnd(name, requests) }
+      // Several replies may come at once.
+      hasOutput = output.hasMore
+    }
     if wanted[1].revents != 0 { input.receive() }
     try input.send(to: name, requests)
   }

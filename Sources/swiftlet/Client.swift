@@ -31,6 +31,9 @@ final class Client {
   /// For poll(2): whether a reply has begun to come.
   var number: Int32 { descriptor.number }
 
+  /// Whether more than the replies so far has been read: poll(2) knows nothing of that.
+  var hasMore: Bool { input.count > 0 }
+
   /// Sends a call, with an open file unless that is -1.
   func send(_ method: String, _ parameters: JSONValue = .object([]), more: Bool = false, file: Int32 = -1)
     throws(Failure)

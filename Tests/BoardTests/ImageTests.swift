@@ -41,7 +41,10 @@ struct ImageTests {
         errors: "swiftlet: /tmp/pipe: not a regular file: give the path of an ELF file\n"),
       Case(
         board, "a file of somebody else",
-        script: "cp hello.elf /tmp/mine; chmod 600 /tmp/mine; su -s /bin/sh nobody -c '/bin/swiftlet run /tmp/mine'",
+        script: """
+          cp hello.elf /tmp/mine; chmod 600 /tmp/mine; chmod 666 /dev/kvm
+          su -s /bin/sh nobody -c '/bin/swiftlet run /tmp/mine'; status=$?; chmod 600 /dev/kvm; exit $status
+          """,
         status: 127, errors: "swiftlet: /tmp/mine: cannot be read: Permission denied\n"),
       Case(
         board, "a file that is too large",

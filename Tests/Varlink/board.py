@@ -87,7 +87,7 @@ def exercise(connection):
     assert applet["state"] == "running" and applet["memory"] == 8 << 20, applet
     inspected = control.Inspect(name="loop")
     assert inspected["calls"] >= 1 and inspected["resident"] > 0 and inspected["symbol"].startswith("main"), inspected
-    assert len(inspected["registers"]) >= 33
+    assert len(inspected["registers"]) >= 32
     stack = next(region for region in inspected["regions"] if region["use"] == "stack")
     address = stack["start"]
     control.Poke(name="loop", address=address, data=encoded(b"swiftlet"))

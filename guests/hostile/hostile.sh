@@ -16,15 +16,15 @@ try() {
     words=
     for word; do words="$words $(echo "$word" | sed "s/SEED/$seed/")"; done
     # shellcheck disable=SC2086
-    timeout 30 swiftlet run $words </dev/null >/tmp/output 2>/tmp/errors
+    timeout 30 swiftlet run $words </dev/null >/tmp/hostile-output 2>/tmp/hostile-errors
     status=$?
     runs=$((runs + 1))
-    made=$(grep -ac '^calls: \|^writes: ' /tmp/output)
+    made=$(grep -ac '^calls: \|^writes: ' /tmp/hostile-output)
     [ "$made" = 0 ] || calls=$((calls + count))
     case $status in
       121 | 123 | 124 | 133) stopped=$((stopped + 1)) ;;
-      126) odd=$((odd + 1)) && cat /tmp/errors ;;
-      *) if [ $status -lt 120 ]; then ended=$((ended + 1)); else odd=$((odd + 1)) && echo "seed $seed: $status" && head -n 3 /tmp/errors; fi ;;
+      126) odd=$((odd + 1)) && cat /tmp/hostile-errors ;;
+      *) if [ $status -lt 120 ]; then ended=$((ended + 1)); else odd=$((odd + 1)) && echo "seed $seed: $status" && head -n 3 /tmp/hostile-errors; fi ;;
     esac
   done
   echo "$kind: $runs runs, $calls calls, $ended ended, $stopped stopped, $odd odd"

@@ -1,0 +1,118 @@
+import CLinux
+import Control
+import Foundation
+import JSON
+import Monitor
+import Testing
+
+@testable import Supervisor
+
+@Suite("KV's values")
+struct ValueStoreTests {
+  private func withFile(_ body: (Int32) throws -> Void) throws {
+    let path = FileManager.default.temporaryDirectory.appending(path: "swiftlet-values-\(UUID().uuidString)").path
+    let descriptor = Int32(linux_open(path, O_RDWR | O_CREAT, 0o600))
+    defer {
+      _ = linux_close(descriptor)
+      unlink(path)
+    }
+    try body(descriptor)
+  }
+
+  @Test("outlive who set them, and a change that was cut short leaves those before")
+  func torn() throws {
+    try withFile { file in
+      let store = ValueStore(file)
+      try store.set("a", "1")
+      try store.set("b", "2")
+      #expect(ValueStore(file).keys == ["a", "b"])
+      // The second change went to the place at the beginning.
+      var byte: UInt8 = 0x7f
+      _ = linux_pwrite(file, &byte, 1, 30)
+      #expect(ValueStore(file).keys == ["a"])
+      try ValueStore(file).set("c", "3")
+      #expect(ValueStore(file).get("c") == .string("3"))
+      try ValueStore(file).set("a", nil)
+      #expect(ValueStore(file).keys == ["c"])
+    }
+  }
+
+  @Test("are refused where they do not fit, with nothing changed")
+  func limits() throws {
+    try withFile { file in
+      let store = ValueStore(file)
+      try store.set("a", "1")
+      #expect(throws: RPCError.self) { try store.set("b", String(repeating: "x", count: 65536)) }
+      #expect(throws: RPCError.self) { try store.set("", "1") }
+      #expect(throws: RPCError.self) { try store.set(String(repeating: "k", count: 129), "1") }
+      #expect(store.keys == ["a"])
+    }
+    let closed = ValueStore(-1)
+    #expect(throws: RPCError.self) { try closed.set("a", "1") }
+    #expect(closed.keys.isEmpty)
+  }
+}
+
+@Suite("Services of other programs")
+struct RemoteServiceTests {
+  /// Serves one connection: for each request the next of these answers; nil hangs up.
+  private func service(_ answers: [String?]) throws -> RemoteService {
+    let path = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString.prefix(8))").path
+    let listener = Int32(linux_listen_at(path, 0o600))
+    try #require(listener >= 0)
+    // Who is answered may be gone.
+    signal(SIGPIPE, SIG_IGN)
+    Foundation.Thread.detachNewThread {
+      defer {
+        _ = linux_close(listener)
+        unlink(path)
+      }
+      var connection = Int32(linux_accept(listener))
+      while connection < 0 {
+        usleep(1000)
+        connection = Int32(linux_accept(listener))
+      }
+      for answer in answers {
+        var byte: UInt8 = 0
+        while byte != 0x0a { if linux_read(connection, &byte, 1) < 0 { usleep(1000) } }
+        guard let answer else { break }
+        // In two parts, as networks have it.
+        let bytes = Array(answer.utf8)
+        _ = linux_write(connection, bytes, bytes.count / 2)
+        usleep(2000)
+        _ = bytes.withUnsafeBytes {
+          linux_write(connection, $0.baseAddress! + bytes.count / 2, bytes.count - bytes.count / 2)
+        }
+      }
+      _ = linux_close(connection)
+    }
+    return RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:" + path))) { false }
+  }
+
+  @Test("answer, refuse, and are told from answers to calls before")
+  func answers() throws {
+    let service = try service([
+      #"{"id":1,"result":[1,2],"error":null}"#, #"{"id":2,"result":null,"error":"no such thing"}"#,
+      #"{"id":2,"result":0}{"id":3,"result":"three","error":null}"#, nil,
+    ])
+    #expect(try service.call("Thing.Do", .string("x")) == .array([.integer(1), .integer(2)]))
+    #expect(throws: RPCError("no such thing")) { try service.call("Thing.Do", .null) }
+    #expect(try service.call("Thing.Do", .null) == .string("three"))
+    #expect(throws: RPCError("Thing: it has ended")) { try service.call("Thing.Do", .null) }
+    #expect(throws: RPCError.self) { try service.call("Thing.Do", .null) }
+  }
+
+  @Test("that answer no JSON are left", arguments: ["hello", "{]}", String(repeating: "{\"a\":", count: 100)])
+  func garbage(answer: String) throws {
+    let service = try service([answer])
+    #expect(throws: RPCError.self) { try service.call("Thing.Do", .null) }
+  }
+
+  @Test("that nobody serves say so")
+  func absent() throws {
+    let service = RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:/nowhere"))) { false }
+    #expect(throws: RPCError("Thing: nobody serves it at /nowhere: start the service before the applet")) {
+      try service.call("Thing.Do", .null)
+    }
+  }
+}
