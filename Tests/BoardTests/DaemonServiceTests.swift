@@ -56,7 +56,7 @@ struct DaemonServiceTests {
         board, "applets outlive a daemon that is killed, and one that reloads",
         """
         swiftlet start -n one loop.elf; swiftlet start -n two loop.elf
-        kill -9 $daemon; wait $daemon
+        { kill -9 $daemon; wait $daemon; } 2>/dev/null
         kill -9 $(sed 's/.*"pid":\\([0-9]*\\).*/\\1/' $state/two/process)
         start_daemon
         swiftlet ps | awk '{ print $1, $2 }'
