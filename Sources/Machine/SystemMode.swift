@@ -55,8 +55,17 @@ extension Architecture {
   /// Number of the general register that the monitor's vectors use.
   public var vectorRegister: Int { self == .arm64 ? 0 : 17 }
 
-  /// KVM id of the stack pointer of system mode.
-  public var systemStackRegister: UInt64 { self == .arm64 ? ARM64.spEL1 : RISCV64.x(2) }
+  /// The registers of a program in system mode that have a word of the trap frame, as `coreRegisters`: its stack pointer is
+  /// system mode's.
+  public var systemRegisters: [(word: Int, id: UInt64)] {
+    coreRegisters.map { $0.word == stackRegister ? ($0.word, self == .arm64 ? ARM64.spEL1 : RISCV64.x(2)) : $0 }
+  }
+
+  /// What the trap frame's cause word holds where such a program calls: ESR_EL2 of an HVC, scause of an ECALL from VS mode.
+  public var systemCallCause: UInt64 { self == .arm64 ? 0x16 << 26 | 1 << 25 : 10 }
+
+  /// The status word of such a program: EL1, or VS mode in sstatus.SPP.
+  public var systemStatus: UInt64 { self == .arm64 ? ARM64.statusEL1 : 1 << 8 }
 
   /// What an exception in system mode was, from its cause (ESR_EL1, scause).
   public func systemFault(cause: UInt64) -> Fault {

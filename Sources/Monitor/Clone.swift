@@ -11,8 +11,10 @@ extension ExecCtx {
   ///
   /// Not while the context runs; between two calls, or before the first.
   /// - Parameter system: the host's KVM.
-  /// - Throws: `KVMError` where the kernel cannot make it.
+  /// - Throws: `KVMError` where the kernel cannot make it; `.failed(.createVM, .notSupported)` for a non-secure context, whose
+  ///   state is not all the monitor's to copy.
   public func clone(on system: borrowing System) throws(KVMError) -> ExecCtx {
+    guard isSecure else { throw .failed(.createVM, .notSupported) }
     try captureFloatingPoint()
     let copy: GuestMemory
     do { copy = try GuestMemory(layout: memory.layout, kernel: kernel) } catch { throw .failed(.mapMemory, error) }

@@ -39,6 +39,7 @@ public enum Divergence: Equatable, Sendable {
     case .call: "calls"
     case .fault(let fault): "raises an exception (\(fault.description))"
     case .interrupted: "does not come to a call"
+    case .ended: "ends"
     }
   }
 }
@@ -189,7 +190,7 @@ final class Lockstep {
         return
       case .fault(let fault):
         guard try answerCounterRead(fault) else { throw primary.describe(fault) }
-      case .interrupted: throw .lockstep(.event(copy: 0, .interrupted, primary: .interrupted))
+      case .interrupted, .ended: throw .lockstep(.event(copy: 0, primary.event, primary: primary.event))
       }
     }
   }

@@ -108,7 +108,7 @@ extension ExecCtx.Parts {
     try peripherals?.complete(machine)
     for setting in start { try vcpu.setRegister(setting.id, setting.value) }
     do { _ = try checked(linux_kick_install()) } catch { throw .failed(.installKick, error) }
-    let processors = Processors(others: others, bus: peripherals?.bus ?? MMIOBus())
+    let processors = Processors(others: others, bus: peripherals?.bus ?? MMIOBus(), architecture: architecture)
     return Self(
       vcpu: vcpu, machine: machine, memory: memory, tables: tables, frame: processors.frame,
       transport: architecture == .arm64 ? .hvc : .sbi, described: described, kernel: system.kernel,

@@ -12,7 +12,14 @@ extension ExecCtx {
   func runProcessors(_ shared: Processors) throws(ExecError) -> Outcome {
     if let final = shared.final { return final }
     control.began()
-    do { try limits.begin(calls: calls) } catch { throw .host(error) }
+    do throws(ExecError) {
+      do { try limits.begin(calls: calls) } catch { throw .host(error) }
+      try giveRegisters(shared)
+    } catch {
+      limits.end()
+      control.ended()
+      throw error
+    }
     var threads: [Thread] = []
     for processor in shared.others {
       do {
@@ -26,6 +33,7 @@ extension ExecCtx {
     }
     run(vcpu, 0, control, shared)
     for thread in threads { thread.join() }
+    shared.caller = nil
     limits.end()
     control.ended()
     switch shared.takeEnd() {
@@ -36,14 +44,12 @@ extension ExecCtx {
     case .error(let error):
       console.flushAtOnce()
       switch error {
-      case .stopped: try capture(vcpu)
-      case .limit:
-        // Where the first processor was tells most.
-        try capture(vcpu)
-        throw error
-      default: throw error
+      // Where the first processor was tells most.
+      case .stopped, .limit: try takeRegisters(shared)
+      default: break
       }
-      return .stopped
+      if error == .stopped { return .stopped }
+      throw error
     }
   }
 
@@ -76,6 +82,14 @@ extension ExecCtx {
   {
     let exit: Exit
     do { exit = try vcpu.enter() } catch { throw failure(error, vcpu) }
+    try serve(exit, vcpu, number, control, shared)
+  }
+
+  /// Deals with what the guest left for.
+  @inline(__always)
+  func serve(
+    _ exit: Exit, _ vcpu: borrowing VCPU, _ number: Int, _ control: RunControl, _ shared: Processors
+  ) throws(ExecError) {
     switch exit {
     case .hypercall, .sbi:
       shared.monitor.acquire()
@@ -182,16 +196,24 @@ extension ExecCtx {
     default: return
     }
     do throws(KVMError) {
-      if case .sbi = exit {
-        // Completing the call must leave what it was called with.
-        vcpu.completeSBI(error: Int64(bitPattern: vcpu.sbiArgument(0)), value: vcpu.sbiArgument(1))
-        vcpu.requestExit()
-        _ = try vcpu.enter()
-      }
-      let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
-      // HVC and ECALL have four bytes.
-      try vcpu.setRegister(pc, try vcpu.register(pc) &- 4)
+      if case .sbi = exit { try passCall(vcpu) }
+      try goBackToCall(vcpu)
     } catch { throw .kvm(error) }
+  }
+
+  /// riscv64: completes an SBI call with what it was called with, so that PC alone has changed, which is behind it. The vCPU's
+  /// next entry comes back at once: `checkStops` is to follow.
+  func passCall(_ vcpu: borrowing VCPU) throws(KVMError) {
+    vcpu.completeSBI(error: Int64(bitPattern: vcpu.sbiArgument(0)), value: vcpu.sbiArgument(1))
+    vcpu.requestExit()
+    _ = try vcpu.enter()
+  }
+
+  /// Lets a program whose PC is behind a call make it again.
+  func goBackToCall(_ vcpu: borrowing VCPU) throws(KVMError) {
+    let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
+    // HVC and ECALL have four bytes.
+    try vcpu.setRegister(pc, try vcpu.register(pc) &- 4)
   }
 
   /// Lets the handler answer the call that is in the frame.
@@ -228,15 +250,19 @@ extension ExecCtx {
   }
 
   /// Brings the registers of a processor into the frame, where what is told of the context finds them.
-  private func capture(_ vcpu: borrowing VCPU) throws(ExecError) {
-    for (word, id) in architecture.coreRegisters { frame[word] = try register(id, vcpu) }
-    frame[architecture.stackRegister] = try register(architecture.systemStackRegister, vcpu)
+  func capture(_ vcpu: borrowing VCPU) throws(ExecError) {
+    for (word, id) in architecture.systemRegisters { frame[word] = try register(id, vcpu) }
   }
 
   /// What an exception was that came to the monitor's own vectors.
   func exception(_ vcpu: borrowing VCPU) -> ExecError {
+    do throws(ExecError) { try capture(vcpu) } catch { return error }
+    return capturedException(vcpu)
+  }
+
+  /// The same, with the registers in the frame: puts there those that the vectors use, PC and cause as they were.
+  func capturedException(_ vcpu: borrowing VCPU) -> ExecError {
     do throws(ExecError) {
-      try capture(vcpu)
       let ids = architecture.exceptionRegisters
       frame[architecture.vectorRegister] = try register(ids.saved, vcpu)
       frame[Int(APPLET_FRAME_PC)] = try register(ids.pc, vcpu)
@@ -255,7 +281,7 @@ extension ExecCtx {
   }
 
   /// A failure of KVM_RUN. On riscv64 one is a jump to where no memory is, which on arm64 is the guest's own exception.
-  private func failure(_ failure: KVMError, _ vcpu: borrowing VCPU) -> ExecError {
+  func failure(_ failure: KVMError, _ vcpu: borrowing VCPU) -> ExecError {
     do throws(ExecError) {
       try capture(vcpu)
       let isMemory = memory.regions.contains { $0.range.contains(pc) } || memory.slot.contains(pc)

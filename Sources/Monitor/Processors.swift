@@ -1,6 +1,7 @@
 import AppletABI
 import Devices
 import KVM
+import Machine
 import Platform
 import Synchronization
 
@@ -48,6 +49,9 @@ final class Processors: @unchecked Sendable {
   /// long as the context.
   var blocks: [UnsafeMutablePointer<UInt64>?]
 
+  /// The registers as they were taken from the first processor last, for what has changed since; nil while it runs.
+  var taken: TakenRegisters?
+
   private let lock = Lock()
   private var end: End?
   /// Whether there is an end: asked at each entry, without the lock.
@@ -58,12 +62,14 @@ final class Processors: @unchecked Sendable {
   /// What stands for the trap frame: the registers of the call that is dealt with.
   let frame: UnsafeMutablePointer<UInt64>
 
-  init(others: [Processor], bus: MMIOBus) {
+  init(others: [Processor], bus: MMIOBus, architecture: Architecture) {
     self.others = others
     self.bus = bus
     blocks = Array(repeating: nil, count: others.count + 1)
     frame = .allocate(capacity: Int(APPLET_FRAME_WORDS))
     frame.initialize(repeating: 0, count: Int(APPLET_FRAME_WORDS))
+    frame[Int(APPLET_FRAME_CAUSE)] = architecture.systemCallCause
+    frame[Int(APPLET_FRAME_STATUS)] = architecture.systemStatus
   }
 
   deinit { frame.deallocate() }

@@ -61,6 +61,11 @@ public struct Cause: Equatable, Sendable {
   public let code: UInt64
   /// Whether it was an interrupt; an applet gets none.
   public let isInterrupt: Bool
+
+  public init(code: UInt64, isInterrupt: Bool) {
+    self.code = code
+    self.isInterrupt = isInterrupt
+  }
 }
 
 /// A processor's privilege.
@@ -69,6 +74,8 @@ public enum Privilege: Equatable, Sendable {
   case user
   /// EL1, VS mode.
   case system
+  /// EL2, HS mode: the host's kernel.
+  case hypervisor
 }
 
 extension ExecCtx {
@@ -81,7 +88,8 @@ extension ExecCtx {
     }
   }
 
-  /// The privilege that the last entry came back with, the shim's, and the one that the applet had: SPSR_EL1.M, sstatus.SPP.
+  /// The privilege that the last entry came back with, the shim's or the host's, and the one that the guest had: SPSR_EL1.M,
+  /// sstatus.SPP.
   public var mode: (current: Privilege, saved: Privilege) {
     let status = frame[Int(APPLET_FRAME_STATUS)]
     let isUser =
@@ -89,7 +97,7 @@ extension ExecCtx {
       case .arm64: status & 0xf == 0
       case .riscv64: status >> 8 & 1 == 0
       }
-    return (.system, isUser ? .user : .system)
+    return (isSecure ? .system : .hypervisor, isUser ? .user : .system)
   }
 }
 

@@ -13,20 +13,24 @@ extension ExecCtx {
     case fault(Fault)
     /// A kick or a signal: the guest can be entered again as if nothing had been.
     case interrupted
+    /// A non-secure context has turned its machine off, or asked for it to start anew: it cannot be entered again.
+    case ended(Outcome)
   }
 
   /// Enters the guest once and comes back: registers are loaded from the trap frame before and stored there after. To be
   /// called again to go on: behind a call, or with the instruction that raised an exception.
   ///
-  /// Not while `run` is under way, which makes its entries itself.
+  /// Not while `run` is under way, which makes its entries itself. A non-secure context's registers travel by some sixty
+  /// requests of KVM each time, where a secure one's are in its trap frame; what it asks of its firmware, PSCI or SBI, is
+  /// answered on the way.
   /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event. `.host(.notSupported)` for
-  ///   a non-secure context.
+  ///   a non-secure context of several processors, which has no next call.
   @discardableResult
   public func exec() throws(ExecError) -> Event {
     try begin()
     defer { end() }
     do throws(ExecError) {
-      let event = try enter()
+      let event = if let processors { try enterProgram(processors) } else { try enter() }
       if event == .interrupted { try checkStops() }
       return event
     } catch { throw comeHome(error) }
@@ -35,17 +39,24 @@ extension ExecCtx {
   /// Runs until the applet calls; its handler is not asked.
   ///
   /// Not while `run` is under way.
-  /// - Throws: `ExecError`: any other exception, a stop, a limit; `.host(.notSupported)` for a non-secure context.
-  public func schedule() throws(ExecError) {
+  /// - Returns: nil at a call; how it ended where a non-secure context's machine is off.
+  /// - Throws: `ExecError`: any other exception, a stop, a limit; `.host(.notSupported)` for a non-secure context of several
+  ///   processors.
+  @discardableResult
+  public func schedule() throws(ExecError) -> Outcome? {
     try begin()
     defer { end() }
-    do throws(ExecError) { try runToCall() } catch { throw comeHome(error) }
+    do throws(ExecError) {
+      if let processors { return try runProgramToCall(processors) }
+      try runToCall()
+      return nil
+    } catch { throw comeHome(error) }
   }
 
   /// The calling thread begins to run the context.
   private func begin() throws(ExecError) {
-    // A machine of several processors has no next call; `run` does not come here with one.
-    guard isSecure else { throw .host(.notSupported) }
+    // `run` does not come here with one.
+    if let processors, !processors.others.isEmpty { throw .host(.notSupported) }
     control.began()
     do throws(Errno) { try limits.begin(calls: calls) } catch {
       control.ended()
@@ -56,6 +67,7 @@ extension ExecCtx {
   /// It runs it no longer.
   private func end() {
     vcpu.leave()
+    processors?.caller = nil
     limits.end()
     control.ended()
   }
@@ -93,7 +105,8 @@ extension ExecCtx {
       switch try enter() {
       case .call: return
       case .fault(let fault): throw describe(fault)
-      case .interrupted: try checkStops()
+      // A secure context's machine has no other end.
+      case .interrupted, .ended: try checkStops()
       }
     }
   }
@@ -136,6 +149,10 @@ extension ExecCtx {
     case .stopped, .limit: break
     default: return error
     }
+    if let processors {
+      do throws(ExecError) { try takeRegisters(processors) } catch { return error }
+      return error
+    }
     for shadow in shadows { _ = shadow.returnToShim() }
     let wasOutside = returnToShim()
     guard error != .stopped, wasOutside, isAsleep else { return error }
@@ -174,6 +191,7 @@ extension ExecCtx {
 
   /// Lets the applet make the present call again when the context is run on.
   func repeatCall() {
+    processors?.taken?.isCallToBeMadeAgain = true
     // SVC and ECALL have four bytes, and PC is behind them.
     for copy in [self] + shadows {
       copy.frame[Int(APPLET_FRAME_PC)] &-= 4

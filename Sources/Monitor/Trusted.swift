@@ -174,7 +174,7 @@ extension ExecCtx {
       try checkStopsBeside(control)
       while true {
         switch try applet.enter() {
-        case .interrupted:
+        case .interrupted, .ended:
           applet.vcpu.clearExitRequest()
           try checkStopsBeside(control)
         case .fault(let fault): throw applet.describe(fault)

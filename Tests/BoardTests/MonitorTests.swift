@@ -6,8 +6,11 @@ struct MonitorBoardTests {
   /// What a name of GoTEE's interface must do, by the cases that show it. Monitor.docc's table has the same rows.
   static let rows: [(row: String, cases: [String])] = [
     ("Load", ["run", "secure", "made-and-unmade"]),
-    ("Exec", ["exec", "exec-resumes-a-fault"]),
-    ("Schedule", ["schedule", "schedule-throws-a-fault"]),
+    ("Exec", ["exec", "exec-resumes-a-fault", "non-secure-exec", "non-secure-registers", "non-secure-fault"]),
+    (
+      "Schedule",
+      ["schedule", "schedule-throws-a-fault", "non-secure-schedule", "non-secure-stop", "non-secure-refusals"]
+    ),
     ("Run", ["run"]),
     (
       "Stop",

@@ -15,7 +15,7 @@ struct Case {
 
 var allCases: [Case] {
   entryCases + transferCases + stopCases + registerCases + limitCases + regionCases + lockstepCases + manyCases
-    + faultCases
+    + faultCases + nonSecureCases
 }
 
 let usage = """

@@ -64,10 +64,7 @@ final class Host {
     _ name: String, _ arguments: [String] = [], output: Int32? = nil, input: Int32? = nil,
     memory: UInt64 = SecureLayout.defaultMemory
   ) throws(Failure) -> ExecCtx {
-    let image: AppletImage
-    do { image = try AppletImage(path: "\(guests)/\(name).elf", architecture: architecture, kernel: kernel) } catch {
-      throw Failure("\(name): \(error.description)")
-    }
+    let image = try image(name)
     var options = ExecCtx.Options()
     options.transport = transport
     options.arguments = [name] + arguments
@@ -77,6 +74,12 @@ final class Host {
       return try ExecCtx(
         image: image, memorySize: memory, system: system, architecture: architecture, options: options)
     } catch { throw Failure("\(name): \(error.description)") }
+  }
+
+  func image(_ name: String) throws(Failure) -> AppletImage {
+    do { return try AppletImage(path: "\(guests)/\(name).elf", architecture: architecture, kernel: kernel) } catch {
+      throw Failure("\(name): \(error.description)")
+    }
   }
 
   /// The applet `registers`, which keeps all registers in use for so many rounds.
@@ -144,6 +147,7 @@ func expectEnding(_ found: Ending, _ wanted: Ending) throws(Failure) {
 }
 
 /// Calls `body`, and makes a failure of what it throws.
+@discardableResult
 func monitored<Value>(_ body: () throws(ExecError) -> Value) throws(Failure) -> Value {
   do { return try body() } catch { throw Failure(error.description) }
 }

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// A program in system mode on a scripted kernel.
-private final class Program {
+final class Program {
   let kernel: ScriptedKernel
   let context: ExecCtx
   let output: Capture
@@ -43,7 +43,7 @@ private final class Program {
   }
 }
 
-private let both = [Architecture.arm64, .riscv64]
+let both = [Architecture.arm64, .riscv64]
 private let notSupported: [Architecture: Int64] = [.arm64: -1, .riscv64: -2]
 
 /// Calls of programs in system mode, and how their runs end.
@@ -53,9 +53,10 @@ struct NonSecureTests {
   @Test(arguments: both) func itStartsInSystemModeWithMMUAndCachesOn(architecture: Architecture) throws {
     let program = try Program(architecture)
     #expect(!program.context.isSecure && program.context.isNonSecure)
-    // It has no next call, for it may have several processors.
-    #expect(throws: ExecError.host(.notSupported)) { try program.context.exec() }
-    #expect(throws: ExecError.host(.notSupported)) { try program.context.schedule() }
+    #expect(program.context.mode == (.hypervisor, .system))
+    #expect(throws: KVMError.failed(.createVM, .notSupported)) {
+      try program.context.clone(on: try System(kernel: program.kernel))
+    }
     let processor = program.kernel.processors[0]
     let tree = program.start(of: .deviceTree)
     switch architecture {

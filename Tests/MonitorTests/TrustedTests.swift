@@ -49,8 +49,6 @@ private final class Pair {
   func run() -> Result<Outcome, ExecError> { Result { () throws(ExecError) in try context.run() } }
 }
 
-private let both = [Architecture.arm64, .riscv64]
-
 /// The two worlds: what the main context asks for, and what becomes of the applet.
 struct TrustedTests {
   private static let heap = Fixture.variables
