@@ -73,10 +73,8 @@ struct StopTests {
     }
     let context = fixture.context
     let thread = try soon { context.stop() }
-    let start = Clock.monotonic
     #expect(fixture.run() == .success(.stopped))
     thread.join()
-    #expect(Clock.monotonic - start < 10_000_000_000)
     #expect(context.pc == 0x8000_0040)
     #expect(fixture.run() == .success(.exited(status: 0)))
     #expect(results.list == [0])
@@ -107,10 +105,9 @@ struct StopTests {
     let heap = context.memory.layout.heap.lowerBound
     kernel.program = { $0.call(APPLET_CALL_GETRANDOM, heap, 1 << 30) }
     context.deadline = Clock.monotonic + 20_000_000
-    let start = Clock.monotonic
     #expect(throws: ExecError.limit(.deadline)) { try context.run() }
-    // The whole gigabyte takes seconds.
-    #expect(Clock.monotonic - start < 1_000_000_000)
+    // It has not come to the end of the gigabyte, which takes seconds.
+    #expect(context.memory.bytes(at: heap + 1 << 30 - 4096, count: 4096).allSatisfy { $0 == 0 })
     #expect(context.pc == 0x8000_0040)
   }
 
