@@ -13,7 +13,11 @@ extension MachineDescription {
       root.property("#size-cells", 2)
       root.property("compatible", kind.compatible)
       root.property("model", kind.model)
-      if interruptController != nil { root.property("interrupt-parent", Phandle.interruptController) }
+      // riscv64: each device says so itself. From here the harts' own controllers would inherit it, which are the PLIC's
+      // parents: Linux before 6.19 finds no controller to begin with (drivers/of/irq.c, `of_irq_init`).
+      if interruptController != nil, architecture == .arm64 {
+        root.property("interrupt-parent", Phandle.interruptController)
+      }
       writeChosen(&root)
       if let first = memory.first {
         root.node("memory", at: first.lowerBound) {

@@ -157,6 +157,7 @@ extension MachineDescription {
 
   private func writeInterrupt(_ interrupt: Interrupt?, _ device: inout TreeWriter) {
     guard let interrupt, let interruptController else { return }
+    if architecture == .riscv64 { device.property("interrupt-parent", Phandle.interruptController) }
     // IRQ_TYPE_EDGE_RISING or IRQ_TYPE_LEVEL_HIGH.
     let type: UInt32 = interrupt.isEdge ? 1 : 4
     switch interruptController {
