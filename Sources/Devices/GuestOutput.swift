@@ -11,6 +11,7 @@ public final class GuestOutput: @unchecked Sendable {
   /// Called at most once, when nothing can be written any more: the rest is dropped.
   private let onFailure: @Sendable (Errno) -> Void
   private var hasFailed = false
+  private var hasBegun = false
 
   /// - Parameters:
   ///   - descriptor: stays open for as long as this object lives.
@@ -26,9 +27,13 @@ public final class GuestOutput: @unchecked Sendable {
   /// What the guest's kernel said when it gave up, without the words "Kernel panic - not syncing: "; nil where it did not.
   public var panic: String? { lock.withLock { watcher.message } }
 
+  /// Whether the guest has not written anything.
+  public var isSilent: Bool { lock.withLock { !hasBegun } }
+
   /// Writes a byte; it may wait for the end of its line.
   func put(_ byte: UInt8) {
     send { () throws(Errno) in
+      hasBegun = true
       watcher.look(at: byte)
       try console.put(byte, giveUp: giveUp)
     }
@@ -37,6 +42,7 @@ public final class GuestOutput: @unchecked Sendable {
   /// Writes bytes, at once.
   func write(_ bytes: UnsafeRawBufferPointer) {
     send { () throws(Errno) in
+      hasBegun = true
       for byte in bytes { watcher.look(at: byte) }
       try console.put(bytes, giveUp: giveUp)
       try console.flush(giveUp: giveUp)

@@ -127,7 +127,10 @@ func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
   let path = request.options.kernel
   switch outcome {
   case .poweredOff: return Status.success.rawValue
-  case .reset: throw .failed(.reset, "\(path): asked for a reset")
+  case .reset(isSilent: false): throw .failed(.reset, "\(path): asked for a reset")
+  case .reset(isSilent: true):
+    throw .failed(
+      .reset, "\(path): asked for a reset before it wrote anything: --append earlycon shows its first words")
   case .panicked(let message): throw .failed(.panic, "\(path): kernel panic: \(message)")
   case .timeLimit: throw .failed(.timeLimit, "\(path): \(ExecError.limit(.deadline).description)")
   case .stopped: throw .failed(.stopped, "\(path): stopped")

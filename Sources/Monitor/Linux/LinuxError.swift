@@ -62,8 +62,8 @@ public enum LinuxError: Error, Equatable {
 public enum LinuxOutcome: Equatable, Sendable {
   /// It powered itself off.
   case poweredOff
-  /// It asked for a reset.
-  case reset
+  /// It asked for a reset; `isSilent`: before it wrote anything, as a kernel does that panics before it has its console.
+  case reset(isSilent: Bool)
   /// It asked for a reset behind a kernel panic, of which this is the message.
   case panicked(String)
   /// The time limit was reached.

@@ -79,7 +79,7 @@ final class LinuxRun: @unchecked Sendable {
     switch event {
     case 1: .poweredOff
     case 3: .panicked("it crashed")
-    default: output.panic.map { .panicked($0) } ?? .reset
+    default: output.panic.map { .panicked($0) } ?? .reset(isSilent: output.isSilent)
     }
   }
 }
