@@ -36,6 +36,8 @@ static void arrived(int signal) {
 long linux_watch_signal(int signal, int event) {
   if (signal < 1 || signal > 64) return -EINVAL;
   watched[signal] = event + 1;
+  // The handler stays: it does nothing from now on, and the sandbox lets no other be set.
+  if (event < 0) return 0;
   struct sigaction action = {.sa_handler = arrived, .sa_flags = SA_RESTART};
   return linux_result(sigaction(signal, &action, NULL));
 }
@@ -72,6 +74,40 @@ long linux_listen(const char *path) {
     return result;
   }
   return fd;
+}
+
+long linux_socket_remover(const char *paths) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return -(long)errno;
+  pid_t process = fork();
+  if (process != 0) {
+    int error = errno;
+    close(ends[1]);
+    if (process < 0) close(ends[0]);
+    return process < 0 ? -(long)error : ends[0];
+  }
+  // Signals to the process group are for the other one, of whose end this one has to see to.
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  // Nobody waits for this process at the other end of a pipe.
+  if (dup2(ends[1], 0) < 0) _exit(1);
+  linux_close_from(1);
+  char byte;
+  // A byte, or the end.
+  while (read(0, &byte, 1) < 0 && errno == EINTR) {
+  }
+  struct sockaddr_un address;
+  for (; *paths; paths += strlen(paths) + 1)
+    if (name(&address, paths) == 0 && is_abandoned(&address)) unlink(paths);
+  _exit(0);
+}
+
+void linux_remove_sockets(int remover) {
+  char byte = 0;
+  if (write(remover, &byte, 1) == 1)
+    while (read(remover, &byte, 1) < 0 && errno == EINTR) {
+    }
 }
 
 long linux_accept(int fd) { return linux_result(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)); }

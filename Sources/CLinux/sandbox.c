@@ -47,8 +47,16 @@ long linux_landlock(void) {
   return result;
 }
 
-long linux_seccomp(const struct sock_fprog *filter) {
-  return linux_result(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0));
+long linux_seccomp(const struct linux_filter *filter) {
+  struct sock_fprog program = filter->program;
+  struct sock_filter copy[256];
+  if (filter->own) {
+    if (program.len > sizeof copy / sizeof copy[0]) return -E2BIG;
+    memcpy(copy, program.filter, program.len * sizeof copy[0]);
+    copy[filter->own].k = (uint32_t)getpid();
+    program.filter = copy;
+  }
+  return linux_result(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0));
 }
 
 static void limit(int resource, rlim_t most) {

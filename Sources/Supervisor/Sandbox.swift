@@ -36,19 +36,34 @@ public enum Sandbox {
   /// Closes what the process was started with, other than standard input, output and error: to be called first.
   public static func closeInherited() throws(Failure) { try perform(.closeRange, linux_close_from(3)) }
 
-  /// Enters the sandbox, for good: after this the process can run the contexts that it has, and little else.
-  /// - Parameters:
-  ///   - architecture: the host's.
-  ///   - several: whether the process runs several copies or processors of a guest, on threads or not.
-  ///   - worker: whether the daemon has started it, and talks to it.
-  public static func enter(_ architecture: Architecture, several: Bool, worker: Bool = false) throws(Failure) {
+  /// What the process runs, which decides what it may still do.
+  public enum Content: Equatable, Sendable {
+    /// An applet or a program in system mode; `several`: in several copies or on several processors, on threads or not.
+    case guest(several: Bool)
+    /// The same, started by the daemon, which talks to it.
+    case worker(several: Bool)
+    /// Linux, and an applet beside it.
+    case linux
+
+    package var filter: linux_filter_kind {
+      switch self {
+      case .guest(let several): several ? LINUX_FILTER_SEVERAL : LINUX_FILTER_ONE
+      case .worker(let several): several ? LINUX_FILTER_WORKER_SEVERAL : LINUX_FILTER_WORKER
+      case .linux: LINUX_FILTER_LINUX
+      }
+    }
+  }
+
+  /// Enters the sandbox, for good: after this the process can run the guests that it has, and little else.
+  /// - Parameter architecture: the host's.
+  public static func enter(_ architecture: Architecture, for content: Content) throws(Failure) {
     if linux_is_root() { try perform(.capabilities, linux_drop_capabilities()) }
     try perform(.dumpable, linux_hide_memory())
     try perform(.noNewPrivileges, linux_no_new_privileges())
     let landlock = linux_landlock()
     // A kernel without Landlock, or with it turned off at boot: the filter refuses to open files as well.
     if landlock != -Int(ENOSYS), landlock != -Int(EOPNOTSUPP) { try perform(.landlock, landlock) }
-    var filter = linux_filter(architecture.auditNumber, several, worker)
+    var filter = linux_filter(architecture.auditNumber, content.filter)
     try perform(.filter, linux_seccomp(&filter))
   }
 

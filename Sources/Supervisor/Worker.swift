@@ -88,7 +88,7 @@ public enum Worker {
     context.attend(to: WorkerFile.requests.rawValue) { requests.answer($0) }
     if configuration.isSandboxed {
       linux_limit_process(64, request.copies > 0)
-      do { try Sandbox.enter(architecture, several: request.copies > 0, worker: true) } catch {
+      do { try Sandbox.enter(architecture, for: .worker(several: request.copies > 0)) } catch {
         throw host(error.description)
       }
     }

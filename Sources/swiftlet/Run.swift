@@ -23,7 +23,7 @@ private let appletOptions = [
   Option("cpus", argument: "N", help: "--non-secure, Linux: how many processors (default 1)"),
   Option(
     "transport", argument: "hvc|mmio", help: "arm64: how calls leave the guest (default: hvc where the kernel can)"),
-  Option("no-sandbox", help: "keep the rights that running the applet does not need (docs/sandbox.md)"),
+  Option("no-sandbox", help: "keep the rights that running the guest does not need (docs/sandbox.md)"),
   Option("verbose", short: "v", help: "say on standard error what is done"),
 ]
 
@@ -198,7 +198,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   if words.isAboutLinux { return try runLinux(words) }
   let request = try RunRequest(words)
   let start = Clock.monotonic
-  if request.isSandboxed { try sandbox { () throws(Sandbox.Failure) in try Sandbox.closeInherited() } }
+  if request.isSandboxed { try closeInherited() }
   let context = try request.makeContext(LinuxKernel())
   if request.isVerbose { describe(context, start) }
   if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }
@@ -206,11 +206,7 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   context.cpuBudget = request.cpuBudget
   context.callBudget = request.callBudget
   if request.shadows > 0 { try addShadows(context, request) }
-  if request.isSandboxed {
-    try sandbox { () throws(Sandbox.Failure) in try Sandbox.enter(context.architecture, several: request.isSeveral) }
-  } else {
-    complain("swiftlet: --no-sandbox: this process keeps all its rights while the applet runs")
-  }
+  try enterSandbox(request.isSandboxed, context.architecture, for: .guest(several: request.isSeveral))
   let outcome: Outcome
   do { outcome = try context.run() } catch { throw failure(error, of: context, request.path) }
   switch outcome {
@@ -227,8 +223,17 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   }
 }
 
-private func sandbox(_ step: () throws(Sandbox.Failure) -> Void) throws(Failure) {
-  do { try step() } catch { throw .failed(.host, error.description) }
+/// Closes the descriptors that a process which will enter the sandbox was started with.
+func closeInherited() throws(Failure) {
+  do { try Sandbox.closeInherited() } catch { throw .failed(.host, error.description) }
+}
+
+/// Enters the sandbox, or says that it was not wanted.
+func enterSandbox(_ isWanted: Bool, _ architecture: Architecture, for content: Sandbox.Content) throws(Failure) {
+  guard isWanted else {
+    return complain("swiftlet: --no-sandbox: this process keeps all its rights while the guest runs")
+  }
+  do { try Sandbox.enter(architecture, for: content) } catch { throw .failed(.host, error.description) }
 }
 
 /// Makes the copies for `--lockstep`, `--shadows` and `--inject-faults`.

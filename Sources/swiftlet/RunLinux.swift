@@ -1,9 +1,11 @@
 import Applet
 import CLinux
+import DeviceTree
 import KVM
 import Machine
 import Monitor
 import Platform
+import Supervisor
 
 /// The options of `swiftlet run` that are about a Linux guest alone.
 let linuxOptions = [
@@ -23,6 +25,7 @@ struct LinuxRequest {
   /// Path of the applet beside it; nil for none.
   var applet: String?
   var timeout: Int64?
+  var isSandboxed = true
   var isVerbose = false
 
   init(_ words: ParsedWords) throws(Failure) {
@@ -62,6 +65,7 @@ struct LinuxRequest {
         guard applet == nil else { throw .usage(.run, "--with-secure: no more than one applet") }
         applet = value
       case "timeout": timeout = try RunRequest.duration("--timeout", value)
+      case "no-sandbox": isSandboxed = false
       case "verbose": isVerbose = true
       default:
         if tree.take(name, value) { continue }
@@ -110,22 +114,15 @@ extension LinuxRequest {
 func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
   let request = try LinuxRequest(words)
   let kernel = LinuxKernel()
-  let (machine, applet) = try request.makeMachine(kernel)
-  if request.isVerbose {
-    complain("swiftlet: command line: \(request.options.commandLine)")
-    complain("swiftlet: interrupts: \(machine.interruptControllerName)")
+  var remover: Int32?
+  if request.isSandboxed {
+    try closeInherited()
+    remover = try request.makeSocketRemover()
   }
-  // A reader of the output that is gone is an error like any other, and the terminal wants to be put back in order.
-  linux_ignore_broken_pipes()
-  do throws(Errno) {
-    for signal in [SIGTERM, SIGINT, SIGHUP] { try machine.stop(on: signal, kernel: kernel) }
-  } catch { throw .failed(.host, LinuxError.host(error).description) }
-  try applet?.start()
-  defer { applet?.stop() }
-  let outcome: LinuxOutcome
-  do { outcome = try machine.run() } catch { throw request.failure(error) }
+  defer { if let remover { linux_remove_sockets(remover) } }
   let path = request.options.kernel
-  switch outcome {
+  // The machine ends before its sockets are removed.
+  switch try request.run(kernel) {
   case .poweredOff: return Status.success.rawValue
   case .reset(isSilent: false): throw .failed(.reset, "\(path): asked for a reset")
   case .reset(isSilent: true):
@@ -134,6 +131,43 @@ func runLinux(_ words: ParsedWords) throws(Failure) -> Int32 {
   case .panicked(let message): throw .failed(.panic, "\(path): kernel panic: \(message)")
   case .timeLimit: throw .failed(.timeLimit, "\(path): \(ExecError.limit(.deadline).description)")
   case .stopped: throw .failed(.stopped, "\(path): stopped")
+  }
+}
+
+extension LinuxRequest {
+  /// Makes the machine and runs it, in the sandbox.
+  fileprivate func run(_ kernel: any Kernel) throws(Failure) -> LinuxOutcome {
+    let (machine, applet) = try makeMachine(kernel)
+    if isVerbose {
+      complain("swiftlet: command line: \(options.commandLine)")
+      complain("swiftlet: interrupts: \(machine.interruptControllerName)")
+    }
+    // A reader of the output that is gone is an error like any other, and the terminal wants to be put back in order.
+    linux_ignore_broken_pipes()
+    do throws(Errno) {
+      for signal in [SIGTERM, SIGINT, SIGHUP] { try machine.stop(on: signal, kernel: kernel) }
+    } catch { throw .failed(.host, LinuxError.host(error).description) }
+    // Before the first thread: those that are there would keep their rights.
+    try enterSandbox(isSandboxed, machine.description.architecture, for: .linux)
+    try applet?.start()
+    defer { applet?.stop() }
+    do { return try machine.run() } catch { throw failure(error) }
+  }
+
+  /// Starts what removes the ports' sockets in the end: this process may not, in the sandbox.
+  /// - Returns: its descriptor, for the rest of this process's life; nil where there are none.
+  fileprivate func makeSocketRemover() throws(Failure) -> Int32? {
+    var paths: [CChar] = []
+    for port in options.ports {
+      guard let path = port.path else { continue }
+      for byte in path.utf8 { paths.append(CChar(bitPattern: byte)) }
+      paths.append(0)
+    }
+    guard !paths.isEmpty else { return nil }
+    paths.append(0)
+    do { return Int32(truncatingIfNeeded: try checked(linux_socket_remover(paths))) } catch {
+      throw .failed(.host, LinuxError.host(error).description)
+    }
   }
 }
 

@@ -28,21 +28,26 @@ struct SandboxTests {
   }
 
   private static func attempts(_ board: Board) -> [Case] {
-    let refused = ["open a file", "make a file", "open /dev/kvm", "open its own memory"]
+    let opened = ["open a file", "make a file", "open /dev/kvm", "open its own memory"]
     let killed = [
-      "open by openat2", "remove a file", "make a socket", "connect", "send a descriptor", "fork", "vfork", "execve",
-      "ptrace", "read another's memory", "signal another", "map executable memory", "make memory executable",
-      "make it so by a key", "make a machine", "make a vCPU", "make a device", "type into the terminal", "become root",
-      "be dumpable again", "load a BPF program", "make an io_uring", "make a userfaultfd", "make a user namespace",
-      "load a kernel module", "make a call that does not exist",
+      "make a socket", "connect", "send a descriptor", "fork", "vfork", "execve",
+      "ptrace", "read another's memory", "signal another", "signal another's thread", "map executable memory",
+      "make memory executable", "make it so by a key", "make a machine", "make a vCPU", "make a device",
+      "watch its stores", "send a datagram", "listen", "set a signal's handler", "type into the terminal",
+      "become root", "be dumpable again", "load a BPF program", "make an io_uring", "make a userfaultfd",
+      "make a user namespace", "load a kernel module", "make a call that does not exist",
     ]
     let done = ["write", "take random numbers", "map memory"]
-    let expected =
-      refused.map { $0 + ": EACCES\n" } + killed.map { $0 + ": killed\n" } + done.map { $0 + ": done\n" }
-    return ["one", "several"].map { filter in
-      Case(
+    return ["one", "several", "linux"].map { filter in
+      // Where a port's socket is removed, which another process does, the answer is no end.
+      let removal = "remove a file: " + (filter == "linux" ? "EACCES" : "killed")
+      let lines =
+        opened.map { $0 + ": EACCES" } + ["open by openat2: killed", removal] + killed.map { $0 + ": killed" }
+        + done.map { $0 + ": done" }
+      return Case(
         board, "escape with the filter for \(filter)",
-        script: "chmod +x ../files/escape; ../files/escape \(filter)", output: .text(expected.joined()))
+        script: "chmod +x ../files/escape; ../files/escape \(filter)",
+        output: .text(lines.map { $0 + "\n" }.joined()))
     }
   }
 

@@ -1,7 +1,7 @@
 // What an attacker would try who has taken over a process that runs applets: each attempt in a process of its own, which
 // first enters the sandbox by the product's own code (Sources/CLinux/sandbox.c) in the order of Sandbox.enter, with the
-// filter of processes that run one copy of a guest, or several.
-//   escape one|several
+// filter of processes that run one copy of a guest, or several, or Linux.
+//   escape one|several|linux
 // prints a line an attempt: its name, and "killed" (SIGSYS), the name of the errno that refuses it, "done" for what succeeds.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,7 +34,7 @@
 #endif
 
 // Had before the sandbox was entered.
-static int kvm, machine, connected, internet;
+static int kvm, machine, connected, internet, datagrams;
 static char *page;
 
 static long open_file(void) { return syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY, 0); }
@@ -66,6 +66,7 @@ static long read_parent(void) {
   return syscall(SYS_process_vm_readv, 1, NULL, 0ul, NULL, 0ul, 0ul);
 }
 static long kill_parent(void) { return syscall(SYS_kill, 1, 0); }
+static long kill_thread_of_parent(void) { return syscall(SYS_tgkill, getppid(), getppid(), 0); }
 static long map_executable(void) {
   return (long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == -1 ? -1 : 0;
 }
@@ -77,6 +78,16 @@ static long another_device(void) {
   struct kvm_create_device device = {.type = KVM_DEV_TYPE_VFIO};
   return ioctl(machine, KVM_CREATE_DEVICE, &device);
 }
+static long store_signals(void) {
+  struct kvm_ioeventfd event = {.addr = 0x1000, .len = 4, .fd = connected};
+  return ioctl(machine, KVM_IOEVENTFD, &event);
+}
+static long send_datagram(void) {
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = 80, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  return sendto(datagrams, "x", 1, 0, (struct sockaddr *)&to, sizeof to);
+}
+static long handle_signal(void) { return syscall(SYS_rt_sigaction, SIGTERM, NULL, NULL, 8); }
+static long listen_somewhere(void) { return listen(internet, 1); }
 static long type_into_terminal(void) { return ioctl(0, 0x5412 /* TIOCSTI */, "x"); }
 static long become_root(void) { return setuid(0); }
 static long lift_limits(void) { return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); }
@@ -112,12 +123,17 @@ static const struct {
     {"ptrace", trace_parent},
     {"read another's memory", read_parent},
     {"signal another", kill_parent},
+    {"signal another's thread", kill_thread_of_parent},
     {"map executable memory", map_executable},
     {"make memory executable", make_executable},
     {"make it so by a key", map_by_key},
     {"make a machine", another_machine},
     {"make a vCPU", another_processor},
     {"make a device", another_device},
+    {"watch its stores", store_signals},
+    {"send a datagram", send_datagram},
+    {"listen", listen_somewhere},
+    {"set a signal's handler", handle_signal},
     {"type into the terminal", type_into_terminal},
     {"become root", become_root},
     {"be dumpable again", lift_limits},
@@ -133,20 +149,23 @@ static const struct {
 };
 
 // What Sandbox.enter does.
-static int enter(int several) {
+static int enter(enum linux_filter_kind kind) {
   if (linux_drop_capabilities() < 0 || linux_hide_memory() < 0 || linux_no_new_privileges() < 0) return -1;
   long landlock = linux_landlock();
   if (landlock < 0 && landlock != -ENOSYS && landlock != -EOPNOTSUPP) return -1;
-  struct sock_fprog filter = linux_filter(HOST, several, false);
-  return filter.len > 0 && linux_seccomp(&filter) == 0 ? 0 : -1;
+  struct linux_filter filter = linux_filter(HOST, kind);
+  return filter.program.len > 0 && linux_seccomp(&filter) == 0 ? 0 : -1;
 }
 
 int main(int count, char **words) {
-  int several = count > 1 && strcmp(words[1], "several") == 0;
+  enum linux_filter_kind kind = count < 2 ? LINUX_FILTER_ONE
+                                : strcmp(words[1], "several") == 0 ? LINUX_FILTER_SEVERAL
+                                : strcmp(words[1], "linux") == 0 ? LINUX_FILTER_LINUX : LINUX_FILTER_ONE;
   close(open("/tmp/escape", O_WRONLY | O_CREAT, 0600));
   kvm = open("/dev/kvm", O_RDWR);
   machine = ioctl(kvm, KVM_CREATE_VM, 0);
   internet = socket(AF_INET, SOCK_STREAM, 0);
+  datagrams = socket(AF_INET, SOCK_DGRAM, 0);
   int pair[2];
   if (machine < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0) return perror("escape"), 2;
   connected = pair[0];
@@ -158,7 +177,7 @@ int main(int count, char **words) {
     pid_t child = fork();
     if (child == 0) {
       int error = -1;
-      if (enter(several) == 0) {
+      if (enter(kind) == 0) {
         errno = 0;
         error = attempts[index].make() < 0 ? errno : 0;
       }

@@ -3,6 +3,8 @@ import Foundation
 import Machine
 import Testing
 
+@testable import Supervisor
+
 /// A system call as a seccomp filter sees it: struct seccomp_data.
 private struct Call {
   let architecture: UInt32
@@ -46,8 +48,11 @@ private func refuse(_ errno: Int32) -> UInt32 { 0x0005_0000 | UInt32(errno) }
 
 // Both architectures have the generic numbers (asm-generic/unistd.h).
 private let ioctl: UInt32 = 29
+private let unlinkat: UInt32 = 35
 private let openat: UInt32 = 56
 private let write: UInt32 = 64
+private let tgkill: UInt32 = 131
+private let sendto: UInt32 = 206
 private let clone: UInt32 = 220
 private let execve: UInt32 = 221
 private let mmap: UInt32 = 222
@@ -56,63 +61,104 @@ private let clone3: UInt32 = 435
 @Suite("The sandbox's system call filters")
 struct FilterTests {
   private func check(
-    _ architecture: Architecture, several: Bool, _ number: UInt32, _ arguments: [UInt64] = [], expect: UInt32,
-    _ location: SourceLocation = #_sourceLocation
+    _ architecture: Architecture, _ content: Sandbox.Content, _ number: UInt32, _ arguments: [UInt64] = [],
+    expect: UInt32, _ location: SourceLocation = #_sourceLocation
   ) {
     var call = Call(architecture: architecture.auditNumber, number: number)
     for (index, argument) in arguments.enumerated() { call.arguments[index] = argument }
-    let got = answer(linux_filter(architecture.auditNumber, several, false), to: call)
+    let got = answer(linux_filter(architecture.auditNumber, content.filter).program, to: call)
     #expect(got == expect, "call \(number) \(arguments) on \(architecture.name)", sourceLocation: location)
   }
 
   @Test(
     "let the run path's calls pass and end the process at others", arguments: [Architecture.arm64, .riscv64],
-    [false, true])
-  func runPath(architecture: Architecture, several: Bool) {
-    check(architecture, several: several, ioctl, [5, 0xae80], expect: allow)
+    [
+      Sandbox.Content.guest(several: false), .guest(several: true), .worker(several: false), .worker(several: true),
+      .linux,
+    ])
+  func runPath(architecture: Architecture, content: Sandbox.Content) {
+    check(architecture, content, ioctl, [5, 0xae80], expect: allow)
     // The same to the kernel, which looks at the low half alone.
-    check(architecture, several: several, ioctl, [5, 0x1_0000_ae80], expect: allow)
-    check(architecture, several: several, 5000, [5, 0xae80], expect: kill)
-    check(architecture, several: several, write, [1], expect: allow)
-    check(architecture, several: several, mmap, [0, 4096, 3], expect: allow)
+    check(architecture, content, ioctl, [5, 0x1_0000_ae80], expect: allow)
+    check(architecture, content, 5000, [5, 0xae80], expect: kill)
+    check(architecture, content, write, [1], expect: allow)
+    check(architecture, content, mmap, [0, 4096, 3], expect: allow)
     // KVM_CREATE_VM, TIOCSTI, another request with bits that the kernel does not look at, executable memory, another program.
-    check(architecture, several: several, ioctl, [5, 0xae01], expect: kill)
-    check(architecture, several: several, ioctl, [0, 0x5412], expect: kill)
-    check(architecture, several: several, ioctl, [5, 0x1_4010_aeab], expect: kill)
-    check(architecture, several: several, mmap, [0, 4096, 5], expect: kill)
-    check(architecture, several: several, execve, expect: kill)
-    check(architecture, several: several, 5000, expect: kill)
+    check(architecture, content, ioctl, [5, 0xae01], expect: kill)
+    check(architecture, content, ioctl, [0, 0x5412], expect: kill)
+    check(architecture, content, ioctl, [5, 0x1_4010_aeab], expect: kill)
+    check(architecture, content, mmap, [0, 4096, 5], expect: kill)
+    check(architecture, content, execve, expect: kill)
+    check(architecture, content, 5000, expect: kill)
   }
 
   @Test("allow threads, and never processes, only where several copies run", arguments: [Architecture.arm64, .riscv64])
   func threads(architecture: Architecture) {
     let thread: UInt64 = 0x7d_0f00
-    check(architecture, several: false, clone, [thread], expect: kill)
-    check(architecture, several: true, clone, [thread], expect: allow)
-    check(architecture, several: true, clone, [UInt64(SIGCHLD)], expect: kill)
-    check(architecture, several: true, clone3, expect: refuse(ENOSYS))
-    check(architecture, several: false, openat, expect: refuse(EACCES))
-    check(architecture, several: true, openat, expect: refuse(EACCES))
+    check(architecture, .guest(several: false), clone, [thread], expect: kill)
+    check(architecture, .guest(several: true), clone, [thread], expect: allow)
+    check(architecture, .guest(several: true), clone, [UInt64(SIGCHLD)], expect: kill)
+    check(architecture, .guest(several: true), clone3, expect: refuse(ENOSYS))
+    check(architecture, .guest(several: false), openat, expect: refuse(EACCES))
+    check(architecture, .guest(several: true), openat, expect: refuse(EACCES))
+  }
+
+  @Test(
+    "let a Linux guest's devices do what they need, and others do not", arguments: [Architecture.arm64, .riscv64])
+  func linux(architecture: Architecture) {
+    let thread: UInt64 = 0x7d_0f00
+    check(architecture, .linux, clone, [thread], expect: allow)
+    check(architecture, .linux, clone, [UInt64(SIGCHLD)], expect: kill)
+    check(architecture, .linux, unlinkat, expect: refuse(EACCES))
+    // KVM_IRQ_LINE, KVM_INTERRUPT, TCSETS, TIOCGWINSZ; bytes to nobody in particular.
+    let calls: [(UInt32, [UInt64])] =
+      [0x4008_ae61, 0x4004_ae86, 0x5402, 0x5413].map { (ioctl, [0, $0]) } + [(sendto, [3, 0, 1, 0x4040, 0, 0])]
+    for (number, arguments) in calls {
+      check(architecture, .linux, number, arguments, expect: allow)
+      check(architecture, .guest(several: true), number, arguments, expect: kill)
+    }
+    // An address; KVM_CREATE_DEVICE, KVM_IOEVENTFD, KVM_SET_USER_MEMORY_REGION.
+    check(architecture, .linux, sendto, [3, 0, 1, 0x4040, 0x1000, 16], expect: kill)
+    for request: UInt64 in [0xc00c_aee0, 0x4040_ae79, 0x4020_ae46] {
+      check(architecture, .linux, ioctl, [3, request], expect: kill)
+    }
+  }
+
+  @Test(
+    "let a process signal itself alone, by its id of the time of the installation",
+    arguments: [Architecture.arm64, .riscv64])
+  func ownProcess(architecture: Architecture) throws {
+    for content in [Sandbox.Content.guest(several: true), .worker(several: true), .linux] {
+      let filter = linux_filter(architecture.auditNumber, content.filter)
+      let instructions = UnsafeBufferPointer(start: filter.program.filter, count: Int(filter.program.len))
+      #expect(instructions[Int(filter.own)].k == 0x7fff_ffff)
+      #expect(instructions.count { $0.k == 0x7fff_ffff } == 1)
+      check(architecture, content, tgkill, [1, 1, 9], expect: kill)
+      check(architecture, content, tgkill, [0x7fff_ffff, 1, 9], expect: allow)
+    }
+    for content in [Sandbox.Content.guest(several: false), .worker(several: false)] {
+      #expect(linux_filter(architecture.auditNumber, content.filter).own == 0)
+    }
   }
 
   @Test("end the process at another architecture's calls", arguments: [Architecture.arm64, .riscv64])
   func foreign(architecture: Architecture) {
     let other: Architecture = architecture == .arm64 ? .riscv64 : .arm64
-    for several in [false, true] {
-      let filter = linux_filter(architecture.auditNumber, several, true)
+    for content in [Sandbox.Content.worker(several: false), .worker(several: true), .linux] {
+      let filter = linux_filter(architecture.auditNumber, content.filter).program
       #expect(answer(filter, to: Call(architecture: other.auditNumber, number: write)) == kill)
       var run = Call(architecture: other.auditNumber, number: ioctl)
       run.arguments[1] = 0xae80
       #expect(answer(filter, to: run) == kill)
     }
-    #expect(linux_filter(0xc000_003e, false, false).len == 0)
+    #expect(linux_filter(0xc000_003e, LINUX_FILTER_ONE).program.len == 0)
   }
 
   @Test(
     "begin with an argument, which spares the kernel trying every call there is",
     arguments: [Architecture.arm64, .riscv64])
   func startsWithArgument(architecture: Architecture) {
-    let filter = linux_filter(architecture.auditNumber, false, false)
+    let filter = linux_filter(architecture.auditNumber, LINUX_FILTER_ONE).program
     #expect(filter.filter[0].code == 0x20)
     #expect(filter.filter[0].k >= 16)
   }

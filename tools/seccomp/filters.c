@@ -12,14 +12,39 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_LINES = 200, MOST_INSTRUCTIONS = 1024 };
+// FIRST instructions are print_first's. OWN_PROCESS stands for the process's own id until the filter is installed: a
+// number that no process has.
+enum { MOST_LINES = 200, MOST_INSTRUCTIONS = 1024, FIRST = 7, OWN_PROCESS = 0x7fffffff };
 
 struct line {
   char *call, *where, *condition, *reason;
+  int places;
 };
 
 static struct line lines[MOST_LINES];
 static int count;
+
+// Where a call is allowed.
+enum { ALWAYS = 1, SEVERAL = 2, WORKER = 4, LINUX = 8 };
+static const char *const places[] = {"always", "several", "worker", "linux"};
+
+// The processes that there are filters for (linux_filter_kind of linux_sandbox.h), in its order.
+static const struct {
+  const char *name;
+  int where;
+} kinds[] = {
+    {"one", ALWAYS},
+    {"several", ALWAYS | SEVERAL},
+    {"worker", ALWAYS | WORKER},
+    {"worker_several", ALWAYS | WORKER | SEVERAL},
+    {"linux", ALWAYS | LINUX},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0], HOSTS = 2 };
+
+static const struct host {
+  const char *name;
+  uint32_t architecture;
+} hosts[HOSTS] = {{"arm64", SCMP_ARCH_AARCH64}, {"riscv64", SCMP_ARCH_RISCV64}};
 
 static void fail(const char *what, const char *which) {
   fprintf(stderr, "filters: %s: %s\n", what, which);
@@ -34,6 +59,13 @@ static char *trimmed(char *text) {
   return text;
 }
 
+static int place(const char *word) {
+  for (int index = 0; index < 4; index++)
+    if (strcmp(word, places[index]) == 0) return 1 << index;
+  fail("no such place", word);
+  return 0;
+}
+
 static void read_lines(void) {
   static char text[MOST_LINES][400];
   while (count < MOST_LINES && fgets(text[count], sizeof text[0], stdin)) {
@@ -43,6 +75,9 @@ static void read_lines(void) {
     lines[count].where = trimmed(strtok(NULL, "|"));
     lines[count].condition = trimmed(strtok(NULL, "|"));
     lines[count].reason = trimmed(strtok(NULL, "|"));
+    char words[100];
+    snprintf(words, sizeof words, "%s", lines[count].where);
+    for (char *word = strtok(words, " "); word; word = strtok(NULL, " ")) lines[count].places |= place(word);
     count++;
   }
 }
@@ -62,11 +97,13 @@ static void add(scmp_filter_ctx filter, const struct line *line, int priority) {
   unsigned argument;
   unsigned long long mask, value;
   char name[32];
-  int result;
+  int result, end = 0;
   if (strcmp(line->condition, "-") == 0) {
     result = seccomp_rule_add_exact(filter, SCMP_ACT_ALLOW, number, 0);
   } else if (sscanf(line->condition, "refuse %31s", name) == 1) {
     result = seccomp_rule_add_exact(filter, SCMP_ACT_ERRNO(error_number(name)), number, 0);
+  } else if (sscanf(line->condition, "%u == own%n", &argument, &end) == 1 && end > 0) {
+    result = seccomp_rule_add_exact(filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP64(argument, SCMP_CMP_EQ, OWN_PROCESS));
   } else if (sscanf(line->condition, "%u & %llx == %llx", &argument, &mask, &value) == 3) {
     result = seccomp_rule_add_exact(filter, SCMP_ACT_ALLOW, number, 1, SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, mask, value));
   } else if (sscanf(line->condition, "%u == %llx", &argument, &value) == 2) {
@@ -94,7 +131,7 @@ static void print_first(const struct line *line, uint32_t architecture) {
   if (strcmp(line->call, "ioctl") != 0 || sscanf(line->condition, "1 == %x", &request) != 1)
     fail("the list must begin with an ioctl", line->call);
   uint32_t number = seccomp_syscall_resolve_name_arch(architecture, line->call);
-  const struct sock_filter program[] = {
+  const struct sock_filter program[FIRST] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, request, 0, 5),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -103,10 +140,14 @@ static void print_first(const struct line *line, uint32_t architecture) {
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  for (size_t index = 0; index < sizeof program / sizeof program[0]; index++) print_instruction(program[index]);
+  for (int index = 0; index < FIRST; index++) print_instruction(program[index]);
 }
 
-static void print_filter(const char *name, uint32_t architecture, int several, int worker) {
+// Answers the index of the instruction that compares with the process's own id; 0 where there is none.
+static size_t print_filter(const struct host *host, int kind) {
+  char name[64];
+  snprintf(name, sizeof name, "%s_%s", host->name, kinds[kind].name);
+  uint32_t architecture = host->architecture;
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
   if (!filter) fail("libseccomp", "no filter");
   // The host's own architecture goes out, the target's comes in: no code of the target is run.
@@ -117,8 +158,7 @@ static void print_filter(const char *name, uint32_t architecture, int several, i
   // One comparison after the other, by priority; the list's first line is print_first's.
   seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 1);
   for (int index = 1; index < count; index++)
-    if ((several || strcmp(lines[index].where, "several") != 0) && (worker || strcmp(lines[index].where, "worker") != 0))
-      add(filter, &lines[index], 255 - index);
+    if (lines[index].places & kinds[kind].where) add(filter, &lines[index], 255 - index);
 
   FILE *file = tmpfile();
   if (!file || seccomp_export_bpf(filter, fileno(file)) < 0) fail("export", name);
@@ -128,11 +168,17 @@ static void print_filter(const char *name, uint32_t architecture, int several, i
   ssize_t size = read(fileno(file), program, sizeof program);
   fclose(file);
   if (size <= 0 || size == sizeof program) fail("export", name);
-  size_t length = size / sizeof program[0];
   printf("\nstatic const struct sock_filter %s[] = {\n", name);
   print_first(&lines[0], architecture);
-  for (size_t index = 0; index < length; index++) print_instruction(program[index]);
+  size_t own = 0;
+  for (size_t index = 0; index < size / sizeof program[0]; index++) {
+    print_instruction(program[index]);
+    if (program[index].k != OWN_PROCESS) continue;
+    if (own) fail("more than one comparison with the process's own id", name);
+    own = FIRST + index;
+  }
   printf("};\n");
+  return own;
 }
 
 int main(int words, char **word) {
@@ -150,24 +196,20 @@ int main(int words, char **word) {
   printf("// Made by tools/seccomp-filters from tools/seccomp/calls, with libseccomp %u.%u.%u: not to be edited.\n",
          version->major, version->minor, version->micro);
   printf("#include \"linux_sandbox.h\"\n");
-  print_filter("arm64", SCMP_ARCH_AARCH64, 0, 0);
-  print_filter("arm64_several", SCMP_ARCH_AARCH64, 1, 0);
-  print_filter("arm64_worker", SCMP_ARCH_AARCH64, 0, 1);
-  print_filter("arm64_worker_several", SCMP_ARCH_AARCH64, 1, 1);
-  print_filter("riscv64", SCMP_ARCH_RISCV64, 0, 0);
-  print_filter("riscv64_several", SCMP_ARCH_RISCV64, 1, 0);
-  print_filter("riscv64_worker", SCMP_ARCH_RISCV64, 0, 1);
-  print_filter("riscv64_worker_several", SCMP_ARCH_RISCV64, 1, 1);
-  printf("\n#define PROGRAM(name) ((struct sock_fprog){sizeof name / sizeof name[0], (struct sock_filter *)name})\n\n"
-         "struct sock_fprog linux_filter(uint32_t architecture, bool several, bool worker) {\n"
-         "  switch (architecture) {\n"
-         "  case 0x%xu:\n"
-         "    if (worker) return several ? PROGRAM(arm64_worker_several) : PROGRAM(arm64_worker);\n"
-         "    return several ? PROGRAM(arm64_several) : PROGRAM(arm64);\n"
-         "  case 0x%xu:\n"
-         "    if (worker) return several ? PROGRAM(riscv64_worker_several) : PROGRAM(riscv64_worker);\n"
-         "    return several ? PROGRAM(riscv64_several) : PROGRAM(riscv64);\n"
-         "  default: return (struct sock_fprog){0, 0};\n  }\n}\n",
-         SCMP_ARCH_AARCH64, SCMP_ARCH_RISCV64);
+  size_t own[HOSTS][KINDS];
+  for (int host = 0; host < HOSTS; host++)
+    for (int kind = 0; kind < KINDS; kind++) own[host][kind] = print_filter(&hosts[host], kind);
+  printf("\n#define PROGRAM(name, own) {{sizeof name / sizeof name[0], (struct sock_filter *)name}, own}\n\n"
+         "struct linux_filter linux_filter(uint32_t architecture, enum linux_filter_kind kind) {\n");
+  for (int host = 0; host < HOSTS; host++) {
+    printf("  static const struct linux_filter %s[] = {\n", hosts[host].name);
+    for (int kind = 0; kind < KINDS; kind++)
+      printf("      PROGRAM(%s_%s, %zu),\n", hosts[host].name, kinds[kind].name, own[host][kind]);
+    printf("  };\n");
+  }
+  printf("  switch (architecture) {\n");
+  for (int host = 0; host < HOSTS; host++)
+    printf("  case 0x%xu: return %s[kind];\n", hosts[host].architecture, hosts[host].name);
+  printf("  default: return (struct linux_filter){{0, 0}, 0};\n  }\n}\n");
   return 0;
 }

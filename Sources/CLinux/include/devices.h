@@ -97,6 +97,13 @@ static inline long linux_send(int fd, const void *from, size_t count) {
   return linux_result(send(fd, from, count, MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 static inline long linux_unlink(const char *path) { return linux_result(unlink(path)); }
+// Lets a process of its own, which keeps its rights, remove the Unix sockets at these paths when this process ends, however
+// it does, or when `linux_remove_sockets` says so; those that another process listens at stay. To be called while there is
+// nothing in memory that a fork(2) would cost much for, or must not have. Answers a descriptor.
+// `paths`: each ends with a zero byte, and the last is followed by another.
+long linux_socket_remover(const char *paths);
+// Has the sockets removed that are not listened at any more, and waits for that.
+void linux_remove_sockets(int remover);
 
 // KVM's devices: interrupt controllers and notifications (Documentation/virt/kvm/api.rst, devices/arm-vgic*.rst; for riscv64
 // arch/riscv/include/uapi/asm/kvm.h).

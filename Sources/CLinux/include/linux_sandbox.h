@@ -20,11 +20,28 @@ long linux_hide_memory(void);
 long linux_no_new_privileges(void);
 /// Landlock: no file can be opened, made, renamed or removed from now on. -ENOSYS or -EOPNOTSUPP where the kernel has none.
 long linux_landlock(void);
-/// The seccomp filter for an architecture by its number in linux/audit.h; `len` 0 where there is none.
-/// `several`: for a process that runs several copies or processors of a guest; `worker`: for one of the daemon's.
-struct sock_fprog linux_filter(uint32_t architecture, bool several, bool worker);
+/// The processes that there are filters for.
+enum linux_filter_kind {
+  /// One copy of a guest on one processor.
+  LINUX_FILTER_ONE,
+  /// Several copies or processors of a guest.
+  LINUX_FILTER_SEVERAL,
+  /// A worker of the daemon's, with one copy of its guest, or several.
+  LINUX_FILTER_WORKER,
+  LINUX_FILTER_WORKER_SEVERAL,
+  /// A Linux guest, and the applet beside it.
+  LINUX_FILTER_LINUX,
+};
+/// A seccomp filter. `own` is the index of the one instruction that compares with the process's id, which is filled in when
+/// it is installed; 0 where there is none.
+struct linux_filter {
+  struct sock_fprog program;
+  unsigned own;
+};
+/// The filter for an architecture by its number in linux/audit.h; `program.len` 0 where there is none.
+struct linux_filter linux_filter(uint32_t architecture, enum linux_filter_kind kind);
 /// Installs a filter (PR_SET_SECCOMP).
-long linux_seccomp(const struct sock_fprog *filter);
+long linux_seccomp(const struct linux_filter *filter);
 /// Limits the process for good (setrlimit(2)): no core file, no locked memory, so many descriptors, and processes or threads
 /// only where it says so.
 void linux_limit_process(unsigned descriptors, bool threads);
