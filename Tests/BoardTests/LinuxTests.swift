@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// Debian's own kernels as guests: to a shell and back to power-off on each board, and every other way in which that ends.
@@ -5,7 +6,7 @@ struct LinuxTests {
   static let session = Session(
     Board.allCases.flatMap(cases),
     timeout: 300, options: ["--linux", "--smp", "2", "--memory", "1G"]
-  ) { ["foreign": foreignKernel($0)] }
+  ) { ["foreign": foreignKernel($0), "reset.dtbo": resetOverlay] }
 
   @Test(arguments: session.cases.filter { $0.board.architecture == "arm64" })
   func arm64(_ entry: Case) async throws { try await entry.check(in: Self.session) }
@@ -19,9 +20,64 @@ struct LinuxTests {
   func riscv64AIA(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   private static func cases(_ board: Board) -> [Case] {
-    var cases = [shell(board), whatIsWritten(board)]
-    if board == .arm64 || board == .riscv64 { cases += [panic(board), reset(board), timeout(board)] + refused(board) }
+    var cases = [trees(board), shell(board), whatIsWritten(board)]
+    if board == .arm64 || board == .riscv64 {
+      cases += [panic(board), reset(board), timeout(board), process(board), withoutSandbox(board)] + refused(board)
+    }
+    if board == .riscv64 { cases.append(silentReset(board)) }
     return cases
+  }
+
+  /// The trees of this host's machines, in base64.
+  private static func trees(_ board: Board) -> Case {
+    Case(
+      board, "dtb",
+      script: """
+        truncate -s 1M /tmp/disk
+        for words in 'hello.elf one' '--non-secure --cpus 2 system-hello.elf one' \\
+          '--linux ../Image --cpus 2 --initrd ../initrd --disk /tmp/disk --port a=/tmp/port --with-secure vault.elf'
+        do swiftlet dtb $words | base64 -w 0; echo; done
+        """,
+      output: .pattern("([A-Za-z0-9+/=]{500,}\n){3}"))
+  }
+
+  private static let treeCases = session.cases.filter { $0.name == "dtb" && $0.board.isAvailable }
+
+  private func forEachTree(_ entry: Case, _ body: (_ number: Int, _ file: String) throws -> Void) async throws {
+    let trees = try await Self.session.outcome(of: entry).output.split(separator: "\n")
+    #expect(trees.count == 3)
+    for (number, tree) in trees.enumerated() {
+      try withScratchFolder { folder in
+        let file = folder.appending(path: "tree.dtb")
+        try #require(Data(base64Encoded: String(tree))).write(to: file)
+        try body(number, file.path)
+      }
+    }
+  }
+
+  @Test(arguments: treeCases)
+  func treesAreSound(_ entry: Case) async throws {
+    try await forEachTree(entry) { number, file in
+      // Its warnings are errors.
+      let source = try Program.run("/usr/bin/env", ["dtc", "-I", "dtb", "-O", "dts", file])
+      #expect(source.status == 0 && source.errors.isEmpty, "\(entry.testDescription), tree \(number): \(source.errors)")
+      guard number == 2 else { return }
+      for property in ["bootargs", "linux,initrd-start", "linux,initrd-end", "stdout-path", "rng-seed", "kaslr-seed"] {
+        #expect(source.output.contains("\t\t\(property) = "), "no \(property) in\n\(source.output)")
+      }
+    }
+  }
+
+  @Test(
+    .enabled(
+      if: (try? Program.run(Repository.path("tools/dt-validate"), ["--available"]).status) == 0,
+      "there is no dtschema: tools/setup schemas gets it, where PyPI can be reached"),
+    arguments: treeCases)
+  func treesFollowTheSchemas(_ entry: Case) async throws {
+    try await forEachTree(entry) { number, file in
+      let complaints = try Program.run(Repository.path("tools/dt-validate"), [file])
+      #expect(complaints.status == 0, "\(entry.testDescription), tree \(number): \(complaints.output)")
+    }
   }
 
   private static func interruptController(_ board: Board) -> String {
@@ -83,7 +139,11 @@ struct LinuxTests {
   /// The kernel compressed, and nothing to boot into.
   private static func panic(_ board: Board) -> Case {
     Case(
-      board, "run --linux without an initrd", script: "timeout 90 swiftlet run --linux ../Image.gz --append loglevel=1",
+      board, "run --linux without an initrd, with a tree in the generated one's place",
+      script: """
+        swiftlet dtb --linux ../Image.gz --append loglevel=1 -o /tmp/linux.dtb
+        timeout 90 swiftlet run --linux ../Image.gz --dtb /tmp/linux.dtb
+        """,
       status: 134,
       output: .containing(["Kernel panic - not syncing"]),
       errors: .pattern("swiftlet: \\.\\./Image\\.gz: kernel panic: VFS: Unable to mount root fs on [^\n]*\n"))
@@ -91,18 +151,67 @@ struct LinuxTests {
 
   private static func reset(_ board: Board) -> Case {
     Case(
-      board, "run --linux with a reset",
-      script: "timeout 90 swiftlet run --linux ../Image --initrd ../initrd --append 'rdinit=/bin/reboot -- -f'",
+      board, "run --linux with a reset, by an overlay",
+      script: "timeout 90 swiftlet run --linux ../Image --initrd ../initrd --overlay ../files/reset.dtbo",
       status: 133,
       output: .containing(["Linux version", "reboot: Restarting system"]),
       errors: "swiftlet: ../Image: asked for a reset\n")
   }
+
+  /// Without the driver of its console.
+  private static func silentReset(_ board: Board) -> Case {
+    Case(
+      board, "run --linux with a reset that nothing was heard of",
+      script: "timeout 90 swiftlet run --linux ../Image --initrd ../initrd "
+        + "--append 'console=hvc0 rdinit=/bin/reboot -- -f'",
+      status: 133,
+      errors:
+        "swiftlet: ../Image: asked for a reset before it wrote anything: --append earlycon shows its first words\n")
+  }
+
+  private static let resetOverlay = TreeTests.compiled(
+    text: """
+      /dts-v1/; /plugin/;
+      &{/chosen} { bootargs = "console=ttyS0 rdinit=/bin/reboot -- -f"; };
+      """)
 
   private static func timeout(_ board: Board) -> Case {
     Case(
       board, "run --linux with a time limit",
       script: "timeout 90 swiftlet run --timeout 500ms --linux ../Image --append quiet",
       status: 124, errors: "swiftlet: ../Image: still running at its time limit\n")
+  }
+
+  /// Every thread is in the sandbox, and what the process was started with is closed.
+  private static func process(_ board: Board) -> Case {
+    Case(
+      board, "the process of run --linux",
+      script: """
+        /bin/swiftlet run --timeout 30s --linux ../Image --cpus 2 --with-secure vault.elf --append quiet 7</etc/passwd \\
+          >/dev/null 2>&1 &
+        until grep -q Seccomp:.2 /proc/$!/status; do sleep 0.1; done; sleep 0.5
+        cat /proc/$!/task/*/status | grep -E '^(CapPrm|CapEff|NoNewPrivs|Seccomp):' | sort | uniq -c
+        for descriptor in /proc/$!/fd/*; do readlink $descriptor; done |
+          grep -vc '^/dev/null$\\|kvm\\|anon_inode:\\[eventfd\\]\\|^socket:'
+        kill $!; wait $!; echo $?
+        """,
+      // Two processors, devices, the applet.
+      output: .pattern(
+        " +4 CapEff:\t0{16}\n +4 CapPrm:\t0{16}\n +4 NoNewPrivs:\t1\n +4 Seccomp:\t2\n0\n125\n"))
+  }
+
+  private static func withoutSandbox(_ board: Board) -> Case {
+    Case(
+      board, "run --linux --no-sandbox",
+      script: """
+        /bin/swiftlet run --no-sandbox --timeout 5s --linux ../Image --append quiet --port a=/tmp/port &
+        until [ -S /tmp/port ]; do sleep 0.1; done; sleep 0.5
+        grep Seccomp: /proc/$!/status; ls /tmp/port; wait $!; echo $?; ls /tmp/port
+        """,
+      status: 1, output: "Seccomp:\t0\n/tmp/port\n124\n",
+      errors: .pattern(
+        "swiftlet: --no-sandbox: this process keeps all its rights while the guest runs\n"
+          + "swiftlet: \\.\\./Image: still running at its time limit\nls: /tmp/port: No such file or directory\n"))
   }
 
   // MARK: What cannot be run
@@ -143,6 +252,11 @@ struct LinuxTests {
         image + "--memory 512G", 123,
         "this host has [0-9]+ MiB of memory itself: give the guest less with --memory"
       ),
+      (
+        image + "--dtb /tmp/two.dtb", 126,
+        "/tmp/two.dtb: contradicts the machine: /cpus/cpu@1 is a processor that the machine does not have"
+      ),
+      (image + "--overlay hello.elf", 126, "hello.elf: no flattened device tree: compile it with dtc"),
       (image + "--disk nowhere", 127, "nowhere: cannot be opened: No such file or directory"),
       (image + "--disk /tmp/empty", 127, "/tmp/empty: smaller than a sector of 512 bytes: give a disk image"),
       (image + "--disk /dev/null,ro", 127, "/dev/null: neither a regular file nor a block device: give a disk image"),
@@ -167,6 +281,7 @@ struct LinuxTests {
         (head -c 100000 ../Image.gz; cat ../initrd) >/tmp/damaged.gz
         printf '\\3757zXZ\\000' >/tmp/packed; mkdir /tmp/fixed; mount -t tmpfs none /tmp/fixed
         truncate -s 1M /tmp/fixed/disk; mount -o remount,ro /tmp/fixed
+        swiftlet dtb --linux ../Image --cpus 2 -o /tmp/two.dtb
         """)
     return [prepare]
       + table.map { words, status, message in

@@ -17,19 +17,21 @@ struct TreeTests {
     let wild =
       "/dts-v1/; / { fragment { target-path = \"/\"; __overlay__ { x = <1>; }; }; "
       + "__local_fixups__ { fragment { __overlay__ { x = <0x40000000>; }; }; }; };"
-    func text(_ source: String) -> [UInt8] {
-      (try? withScratchFolder { folder in
-        let file = folder.appending(path: "source.dts")
-        try Data(source.utf8).write(to: file)
-        return try compiled(file.path)
-      }) ?? []
-    }
     return [
       "settings.dtbo": settings, "short.dtbo": Array(settings.dropLast(9)), "text.dtbo": Array("no tree at all".utf8),
-      "stray.dtbo": text(stray), "memory.dtbo": text(memory), "wild.dtbo": text(wild),
+      "stray.dtbo": compiled(text: stray), "memory.dtbo": compiled(text: memory), "wild.dtbo": compiled(text: wild),
       "large.dtbo": [UInt8](repeating: 0, count: 65537),
     ]
   }()
+
+  /// The tree of a source; empty where it has none.
+  static func compiled(text: String) -> [UInt8] {
+    (try? withScratchFolder { folder in
+      let file = folder.appending(path: "source.dts")
+      try Data(text.utf8).write(to: file)
+      return try compiled(file.path)
+    }) ?? []
+  }
 
   private static func compiled(_ source: String) throws -> [UInt8] {
     try withScratchFolder { folder in
