@@ -3,6 +3,7 @@ import CLinux
 /// A thread of this process: pthread_create(3).
 public final class Thread: @unchecked Sendable {
   private var handle: UInt = 0
+  /// Whether there is nothing to be cleared away: it was joined, or never came to be.
   private var isJoined = false
 
   /// What the new thread is handed; it owns it.
@@ -27,6 +28,8 @@ public final class Thread: @unchecked Sendable {
       }, owned.toOpaque())
     if result != 0 {
       owned.release()
+      // This object's end, which follows, must not look for the thread.
+      isJoined = true
       throw Errno(result)
     }
   }
