@@ -65,8 +65,11 @@ extension ExecCtx {
   /// Brings the first processor's registers into the frame, from where `giveRegisters` gives back what is changed.
   func takeRegisters(_ shared: Processors) throws(ExecError) {
     try capture(vcpu)
-    shared.taken = TakenRegisters(frame: Array(UnsafeBufferPointer(start: frame, count: Int(APPLET_FRAME_WORDS))))
+    shared.taken = TakenRegisters(frame: frameWords)
   }
+
+  /// A copy of the trap frame.
+  var frameWords: [UInt64] { Array(UnsafeBufferPointer(start: frame, count: Int(APPLET_FRAME_WORDS))) }
 
   /// Gives the first processor the registers that were changed since they were taken, and the result of its call.
   func giveRegisters(_ shared: Processors) throws(ExecError) {

@@ -43,20 +43,55 @@ extension ExecCtx {
       return outcome
     case .error(let error):
       console.flushAtOnce()
-      switch error {
-      // Where the first processor was tells most.
-      case .stopped, .limit: try takeRegisters(shared)
-      default: break
-      }
-      if error == .stopped { return .stopped }
+      // Another processor's call may have come after it. Of a limit, where the first processor was tells most.
+      try? show(processor: shared.ending)
+      if case .stopped = error { return .stopped }
       throw error
     }
+  }
+
+  /// How many processors it has.
+  public var processorCount: Int { 1 + (processors?.others.count ?? 0) }
+
+  /// Makes the registers of one of its processors those that can be read of the context, until it runs again. Not while it runs.
+  /// Those of the first can be changed, too: they are its own when it runs on.
+  /// - Parameter number: below `processorCount`; after a run that has failed the context shows the one that it failed on.
+  /// - Throws: `ExecError.kvm`.
+  public func show(processor number: Int) throws(ExecError) {
+    precondition((0..<processorCount).contains(number))
+    guard let processors else { return }
+    let isInVectors = processors.areInVectors[number]
+    guard number == 0 else {
+      // What was changed of the first processor's is forgotten.
+      processors.taken = nil
+      return try show(processors.others[number - 1].vcpu, isInVectors)
+    }
+    // They are there, and may have been changed.
+    guard processors.taken == nil else { return }
+    try show(vcpu, isInVectors)
+    processors.taken = TakenRegisters(frame: frameWords)
+  }
+
+  /// Shows the registers of the first processor amid a run, to whoever has the context's attention (`attend`): it is out of the
+  /// guest meanwhile. A secure context shows them by itself.
+  public func showingFirstProcessor(_ body: () -> Void) {
+    guard processors != nil else { return body() }
+    // A call that waits has its arguments there.
+    let call = frameWords
+    try? capture(vcpu)
+    body()
+    for (word, value) in call.enumerated() { frame[word] = value }
+  }
+
+  private func show(_ vcpu: borrowing VCPU, _ isInVectors: Bool) throws(ExecError) {
+    try capture(vcpu)
+    if isInVectors { try captureException(vcpu) }
   }
 
   /// Ends the run: whatever the processors do, they come back.
   /// - Parameter number: of the processor on whose thread this is, which comes back by itself.
   private func finish(_ end: Processors.End, _ shared: Processors, from number: Int) {
-    guard shared.finish(end) else { return }
+    guard shared.finish(end, of: number) else { return }
     // It may wait for something in a call of its own.
     shared.trusted?.context.stop()
     if number != 0 { control.wake { vcpu.requestExit() } }
@@ -125,7 +160,7 @@ extension ExecCtx {
     case .hypercall(let function): try answerHypercall(function, vcpu, number, shared)
     case .sbi(extension: UInt64(APPLET_SBI_EXTENSION), let function):
       try answerCall(function, vcpu, number, shared)
-    case .sbi(let number, let function): try answerSBI(number, function, vcpu)
+    case .sbi(let id, let function): try answerSBI(id, function, vcpu, number)
     default: break
     }
   }
@@ -139,7 +174,7 @@ extension ExecCtx {
     if number == APPLET_CALL_BY_BLOCK, let block = shared.blocks[processor] {
       return try answerBlock(block, notSupported: .max)
     }
-    guard number != APPLET_CALL_EXCEPTION else { throw exception(vcpu) }
+    guard number != APPLET_CALL_EXCEPTION else { throw exception(vcpu, processor) }
     frame[0] = number
     let count = handler == nil ? Self.argumentCount(of: number) : 3
     for argument in 0..<count { frame[1 + argument] = try register(ARM64.x(1 + argument), vcpu) }
@@ -255,21 +290,25 @@ extension ExecCtx {
   }
 
   /// What an exception was that came to the monitor's own vectors.
-  func exception(_ vcpu: borrowing VCPU) -> ExecError {
+  func exception(_ vcpu: borrowing VCPU, _ number: Int) -> ExecError {
+    processors?.areInVectors[number] = true
     do throws(ExecError) { try capture(vcpu) } catch { return error }
     return capturedException(vcpu)
   }
 
-  /// The same, with the registers in the frame: puts there those that the vectors use, PC and cause as they were.
+  /// The same, with the registers in the frame already.
   func capturedException(_ vcpu: borrowing VCPU) -> ExecError {
-    do throws(ExecError) {
-      let ids = architecture.exceptionRegisters
-      frame[architecture.vectorRegister] = try register(ids.saved, vcpu)
-      frame[Int(APPLET_FRAME_PC)] = try register(ids.pc, vcpu)
-      frame[Int(APPLET_FRAME_CAUSE)] = try register(ids.cause, vcpu)
-      frame[Int(APPLET_FRAME_ADDRESS)] = try register(ids.address, vcpu)
-      return describe(architecture.systemFault(cause: frame[Int(APPLET_FRAME_CAUSE)]))
-    } catch { return error }
+    do throws(ExecError) { try captureException(vcpu) } catch { return error }
+    return describe(architecture.systemFault(cause: frame[Int(APPLET_FRAME_CAUSE)]))
+  }
+
+  /// Replaces what the monitor's vectors have changed by what the exception came of.
+  private func captureException(_ vcpu: borrowing VCPU) throws(ExecError) {
+    let ids = architecture.exceptionRegisters
+    frame[architecture.vectorRegister] = try register(ids.saved, vcpu)
+    frame[Int(APPLET_FRAME_PC)] = try register(ids.pc, vcpu)
+    frame[Int(APPLET_FRAME_CAUSE)] = try register(ids.cause, vcpu)
+    frame[Int(APPLET_FRAME_ADDRESS)] = try register(ids.address, vcpu)
   }
 
   /// An exit that nothing answers.

@@ -54,6 +54,10 @@ final class Processors: @unchecked Sendable {
 
   private let lock = Lock()
   private var end: End?
+  /// The processor whose exit or call the end came of.
+  private(set) var ending = 0
+  /// Which processors stand in the monitor's own vectors, behind an exception; with the monitor's lock held, or after the run.
+  var areInVectors: [Bool]
   /// Whether there is an end: asked at each entry, without the lock.
   private let isOver = Atomic<Bool>(false)
   /// What the machine ended with, once it is off for good.
@@ -66,6 +70,7 @@ final class Processors: @unchecked Sendable {
     self.others = others
     self.bus = bus
     blocks = Array(repeating: nil, count: others.count + 1)
+    areInVectors = Array(repeating: false, count: others.count + 1)
     frame = .allocate(capacity: Int(APPLET_FRAME_WORDS))
     frame.initialize(repeating: 0, count: Int(APPLET_FRAME_WORDS))
     frame[Int(APPLET_FRAME_CAUSE)] = architecture.systemCallCause
@@ -77,11 +82,13 @@ final class Processors: @unchecked Sendable {
   var hasEnded: Bool { isOver.load(ordering: .acquiring) }
 
   /// Ends the run, unless it has ended already.
+  /// - Parameter number: of the processor that it came of.
   /// - Returns: whether it has not.
-  func finish(_ end: End) -> Bool {
+  func finish(_ end: End, of number: Int) -> Bool {
     lock.withLock {
       guard self.end == nil else { return false }
       self.end = end
+      ending = number
       if case .outcome(let outcome) = end { final = outcome }
       isOver.store(true, ordering: .releasing)
       return true

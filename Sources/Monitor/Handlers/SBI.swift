@@ -7,10 +7,10 @@ import Platform
 /// SBI calls that KVM hands on beside Swiftlet's own (RISC-V Supervisor Binary Interface Specification 2.0).
 extension ExecCtx {
   /// Answers a call of another extension; what is not answered gets SBI_ERR_NOT_SUPPORTED.
-  func answerSBI(_ number: UInt64, _ function: UInt64, _ vcpu: borrowing VCPU) throws(ExecError) {
+  func answerSBI(_ id: UInt64, _ function: UInt64, _ vcpu: borrowing VCPU, _ processor: Int) throws(ExecError) {
     let (first, second, third) = (vcpu.sbiArgument(0), vcpu.sbiArgument(1), vcpu.sbiArgument(2))
-    switch (number, function) {
-    case (UInt64(APPLET_SBI_EXCEPTION), _): throw exception(vcpu)
+    switch (id, function) {
+    case (UInt64(APPLET_SBI_EXCEPTION), _): throw exception(vcpu, processor)
     case (SBI.base, 3):
       // sbi_probe_extension, of the ranges that are not the kernel's.
       vcpu.completeSBI(error: 0, value: first == UInt64(APPLET_SBI_EXTENSION) ? 1 : 0)
