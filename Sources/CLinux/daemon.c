@@ -11,10 +11,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 enum { PIDFD_SEND_SIGNAL = 424, PIDFD_OPEN = 434, CLOSE_RANGE = 436, MOST_DESCRIPTORS = 16 };
 
-long linux_spawn(const char *path, char *const *words, const int *fds, int count) {
+long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group) {
   static char *const none[] = {NULL};
   if (count > MOST_DESCRIPTORS) return -EINVAL;
   volatile int failure = 0;
@@ -24,6 +25,7 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
   sigprocmask(SIG_SETMASK, &all, &before);
   pid_t pid = vfork();
   if (pid == 0) {
+    if (group >= 0 && write(group, "0", 1) < 0) failure = errno;
     int moved[MOST_DESCRIPTORS];
     // First out of the way of each other, then into place.
     for (int fd = 0; fd < count && !failure; fd++) {
@@ -53,6 +55,14 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
     return -(long)failure;
   }
   return pid;
+}
+
+bool linux_is_delegated(const char *path) {
+  char value[8];
+  // Programs without CAP_SYS_ADMIN do not see the second; systemd before 251 sets no other.
+  ssize_t size = getxattr(path, "user.delegate", value, sizeof value);
+  if (size < 0) size = getxattr(path, "trusted.delegate", value, sizeof value);
+  return size == 1 && value[0] == '1';
 }
 
 long linux_reap(int *status) {
@@ -362,6 +372,8 @@ long linux_execute_again(int listener) {
   char **words = linux_arguments();
   char number[16];
   snprintf(number, sizeof number, "%d", getpid());
+  // The name tells the program that it is its own socket, to be removed at its end (DaemonOptions.ownSocketName).
+  if (linux_handed_over() == 0) setenv("LISTEN_FDNAMES", "swiftlet-own", 1);
   setenv("LISTEN_PID", number, 1);
   setenv("LISTEN_FDS", "1", 1);
   execv(path, words);

@@ -80,7 +80,11 @@ extension Reply {
     case "org.swiftlet.Control.BadAddress":
       return "\(text("name")): not all of this at \(text("address")) is its memory"
     case "org.swiftlet.Control.ShuttingDown": return "the daemon is ending"
-    case "org.varlink.service.InvalidParameter": return "the daemon refuses the value of \(text("parameter"))"
+    case "org.varlink.service.InvalidParameter":
+      let parameter = text("parameter")
+      return AppletLimits.namesOfControlGroups.contains(parameter)
+        ? "the daemon has no control group to limit \(parameter) by: give it one (swiftlet help daemon, --cgroup)"
+        : "the daemon refuses the value of \(parameter)"
     case "org.varlink.service.PermissionDenied":
       return "the daemon does not let this user in: join the socket's group, or ask root"
     default: return "the daemon answers \(error)"

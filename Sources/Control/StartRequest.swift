@@ -14,15 +14,19 @@ public struct AppletLimits: Equatable, Sendable {
   /// The longest time: a thousand years, which nanoseconds in 64 bits do not hold; a hundred, which they do.
   static let longest: Int64 = 100 * 365 * 86_400_000
 
+  public static let processMemories: ClosedRange<Int64> = 1 << 20...1 << 45
+  public static let cpuPercents: ClosedRange<Int64> = 1...100_000
+  public static let threadCounts: ClosedRange<Int64> = 1...10_000
+
   public init() {}
 
   public init(_ parameters: Parameters) throws(ControlError) {
     deadline = try parameters.integer("deadline", in: 1...Self.longest)
     cpuBudget = try parameters.integer("cpu_budget", in: 1...Self.longest)
     callBudget = try parameters.integer("call_budget", in: 1...Self.longest)
-    processMemory = try parameters.integer("process_memory", in: 1 << 20...1 << 45)
-    cpuPercent = try parameters.integer("cpu_percent", in: 1...100_000)
-    threads = try parameters.integer("threads", in: 1...10_000)
+    processMemory = try parameters.integer("process_memory", in: Self.processMemories)
+    cpuPercent = try parameters.integer("cpu_percent", in: Self.cpuPercents)
+    threads = try parameters.integer("threads", in: Self.threadCounts)
   }
 
   public var json: JSONValue {
@@ -33,11 +37,16 @@ public struct AppletLimits: Equatable, Sendable {
       ])
   }
 
-  /// A limit that takes a control group of the applet's own, which the daemon does not make; nil where there is none.
-  public var ofControlGroups: String? {
-    if processMemory != nil { return "process_memory" }
-    if cpuPercent != nil { return "cpu_percent" }
-    return threads == nil ? nil : "threads"
+  /// The interface's names of those that take a control group.
+  static let namesOfControlGroups = ["process_memory", "cpu_percent", "threads"]
+
+  /// Those that take a control group of the applet's own, each with the kernel's controller for it.
+  public var ofControlGroups: [(limit: String, controller: String)] {
+    var found: [(limit: String, controller: String)] = []
+    if processMemory != nil { found.append(("process_memory", "memory")) }
+    if cpuPercent != nil { found.append(("cpu_percent", "cpu")) }
+    if threads != nil { found.append(("threads", "pids")) }
+    return found
   }
 
   /// These limits, with those that the other has in their place.
@@ -130,6 +139,10 @@ public struct StartRequest: Equatable, Sendable {
   public var imageDescriptor: Int?
   public var arguments: [String] = []
   public var services: [ServiceAddress] = []
+  /// Whether it is an applet in user mode, not a program in system mode.
+  public var isSecure = true
+  /// Processors of a program in system mode; an applet has one.
+  public var cpus = 1
   /// Bytes of guest memory; nil for the default.
   public var memory: Int64?
   public var copies = 0
@@ -139,6 +152,9 @@ public struct StartRequest: Equatable, Sendable {
   public var limits = AppletLimits()
   public var isDebug = false
   public var isRemoved = false
+
+  /// As many processors as KVM gives a guest on arm64.
+  public static let mostCPUs: Int64 = 512
 
   public init() {}
 
@@ -156,10 +172,10 @@ public struct StartRequest: Equatable, Sendable {
       else { throw .invalidParameter("services") }
       services.append(parsed)
     }
-    if parameters.has("secure"), try !parameters.bool("secure") { throw .invalidParameter("secure") }
-    _ = try parameters.integer("cpus", in: 1...1)
+    if parameters.has("secure") { isSecure = try parameters.bool("secure") }
+    cpus = Int(try parameters.integer("cpus", in: 1...(isSecure ? 1 : Self.mostCPUs)) ?? 1)
     memory = try parameters.integer("memory", in: 1...1 << 40)
-    copies = Int(try parameters.integer("copies", in: 0...8) ?? 0)
+    copies = Int(try parameters.integer("copies", in: 0...(isSecure ? 8 : 0)) ?? 0)
     isParallel = try parameters.bool("parallel")
     hasInput = try parameters.bool("input")
     if let policy = try parameters.object("restart") { restart = try RestartPolicy(policy) }
@@ -181,6 +197,8 @@ public struct StartRequest: Equatable, Sendable {
       }
       members.append(JSONMember("services", .array(list)))
     }
+    if !isSecure { members.append(JSONMember("secure", .bool(false))) }
+    if cpus > 1 { members.append(JSONMember("cpus", .integer(Int64(cpus)))) }
     if let memory { members.append(JSONMember("memory", .integer(memory))) }
     if copies > 0 { members.append(JSONMember("copies", .integer(Int64(copies)))) }
     for (name, flag) in [

@@ -31,6 +31,10 @@ final class AppletEntry {
   var reported = MessageBuffer()
   /// Why the start failed, as the worker has reported.
   var startFailure: ControlError?
+  /// The control group of its process, where its limits take one.
+  var group: ControlGroup? {
+    didSet { configuration.controlGroup = group?.path }
+  }
   /// Milliseconds since 1970.
   var ended: Int64?
   var end: RunEnd?

@@ -13,6 +13,8 @@ public final class Daemon {
   private let listener: OwnedFD
   private let signals: OwnedFD
   let watcher: OwnedFD
+  /// nil where no control group is left to the daemon.
+  let groups: ControlGroups?
 
   var applets: [AppletEntry] = []
   var connections: [Connection] = []
@@ -43,6 +45,13 @@ public final class Daemon {
     signals = try Self.own("signalfd", linux_signals())
     watcher = try Self.own("inotify", linux_watcher())
     linux_raise_descriptor_limit()
+    if let path = options.controlGroup {
+      do { groups = try ControlGroups(path) } catch {
+        throw DaemonFailure("--cgroup \(path) is no control group (cgroup v2): \(error.description)")
+      }
+    } else {
+      groups = ControlGroups.delegated()
+    }
     try Self.makeFolders(options.state)
     if let inherited = options.inheritedSocket {
       if let errno = Errno(result: linux_take_listener(inherited)) {
@@ -86,7 +95,7 @@ public final class Daemon {
     log.write(.info, "ready", [("socket", options.socket), ("applets", "\(applets.count)")])
     _ = linux_notify("READY=1")
     while !isDone { step() }
-    if options.inheritedSocket == nil { _ = linux_unlink(options.socket) }
+    if options.ownsSocket { _ = linux_unlink(options.socket) }
     log.write(.info, "end")
   }
 
@@ -231,19 +240,22 @@ public final class Daemon {
     }
   }
 
-  /// Ends: asks every applet to stop, the youngest first, and waits for them.
+  /// Ends: lets the applets stop, the youngest first, one after the other.
   func beginEnd() {
     guard endsAt == nil else { return }
     endsAt = Clock.monotonic + options.endGrace
     log.write(.info, "ending", [("running", "\(applets.filter { $0.state.isAlive }.count)")])
     _ = linux_notify("STOPPING=1")
-    for applet in applets.reversed() {
-      switch applet.state {
-      case .starting, .running: stop(applet, graceUntil: Clock.monotonic + options.endGrace)
-      case .waiting: giveUp(applet)
-      default: break
-      }
-    }
+    for applet in applets.reversed() where applet.state == .waiting { giveUp(applet) }
+    stopYoungest()
+  }
+
+  /// While the daemon ends: asks the youngest applet to stop, and gives it its share of the time that is left, or a second.
+  func stopYoungest() {
+    guard let endsAt, let youngest = applets.last(where: { $0.state.isAlive }) else { return }
+    let now = Clock.monotonic
+    let share = max(endsAt - now, 0) / Int64(applets.filter { $0.state.isAlive }.count)
+    stop(youngest, graceUntil: min(now + max(share, 1_000_000_000), endsAt))
   }
 
   /// Reloads: the program itself takes the place of the one that runs, and takes over its applets. Clients connect anew.
@@ -264,6 +276,12 @@ public final class Daemon {
         restart(applet)
       } else {
         log.write(.warning, "grace over", [("name", applet.name)])
+        applet.kill(SIGKILL)
+      }
+    }
+    if let endsAt, endsAt <= now {
+      for applet in applets where applet.state.isAlive {
+        applet.isStopping = true
         applet.kill(SIGKILL)
       }
     }

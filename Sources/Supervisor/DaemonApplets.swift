@@ -29,9 +29,15 @@ extension Daemon {
     applet.isStopping = false
     applet.isChild = true
     applet.reported = MessageBuffer()
-    do throws(Errno) {
-      try spawn(applet, image: file)
-    } catch { throw .hostFailure("the applet's process cannot be made: \(error.description)") }
+    do throws(ControlError) {
+      try makeGroup(for: applet)
+      do throws(Errno) {
+        try spawn(applet, image: file)
+      } catch { throw .hostFailure("the applet's process cannot be made: \(error.description)") }
+    } catch {
+      removeGroup(of: applet)
+      throw error
+    }
     applet.state = .starting
   }
 
@@ -63,12 +69,12 @@ extension Daemon {
       let keeper = try folder.open("input", O_WRONLY)
       numbers[0] = input.number
       numbers.append(keeper.number)
-      pid = try start(numbers)
+      pid = try start(numbers, in: applet.group)
       _ = both.number
     } else {
       let nothing = try OwnedFD(opening: "/dev/null", flags: O_RDONLY, kernel: kernel)
       numbers[0] = nothing.number
-      pid = try start(numbers)
+      pid = try start(numbers, in: applet.group)
     }
     applet.report = report
     applet.process = ProcessIdentity(pid: Int32(truncatingIfNeeded: pid))
@@ -80,11 +86,13 @@ extension Daemon {
     counters.started += 1
   }
 
-  private func start(_ numbers: [Int32]) throws(Errno) -> Int {
+  private func start(_ numbers: [Int32], in group: ControlGroup?) throws(Errno) -> Int {
     // strdup(3) copies, freed below: the words live until the program has started.
     var words: [UnsafeMutablePointer<CChar>?] = options.workerWords.map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
-    return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count)))
+    guard let group else { return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count), -1)) }
+    let processes = try group.openProcesses()
+    return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count), processes.number))
   }
 
   /// Reads what a worker reports of its start.
@@ -130,6 +138,7 @@ extension Daemon {
   /// An applet's process has ended.
   /// - Parameter status: as waitpid(2) has it; nil where it was no child.
   func ended(_ applet: AppletEntry, status: Int32?) {
+    defer { stopYoungest() }
     // The report may wait in its pipe still.
     if applet.report != nil { readReport(of: applet) }
     applet.report = nil
@@ -139,6 +148,7 @@ extension Daemon {
     applet.ended = Daemon.wallClock
     _ = linux_unlink(applet.folder.file("requests"))
     let end = howItEnded(applet, status)
+    removeGroup(of: applet)
     applet.end = end
     counters.ended += 1
     if applet.state == .starting, applet.waiters.contains(where: { if case .start = $0.what { true } else { false } }) {
@@ -165,17 +175,47 @@ extension Daemon {
 
   /// Gives the record that the worker left, or makes one.
   private func howItEnded(_ applet: AppletEntry, _ status: Int32?) -> RunEnd {
+    if let end = endForWantOfMemory(applet, status) { return end }
     if let signal = status.map({ linux_status_signal($0) }), signal > 0 {
       let end = RunEnd(code: 128 + signal, signal: signal, reason: Self.words(for: signal))
       try? applet.folder.write("end", end.record)
       return end
     }
-    if let record = applet.folder.read("end"), let end = RunEnd(record: record) { return end }
-    let reason =
-      status == nil
-      ? "its process was killed, and nobody saw by what"
-      : "its process ended with status \(linux_status_code(status ?? 0)) and without a word"
-    let end = RunEnd(code: RunEnd.hostCode, reason: reason)
+    if let record = applet.folder.read("end"), var end = RunEnd(record: record) {
+      if end.code == RunEnd.hostCode, let limit = applet.configuration.request.limits.threads,
+        applet.group?.isOutOfThreads == true
+      {
+        end.reason += ": its process may have \(limit) threads (threads)"
+        try? applet.folder.write("end", end.record)
+      }
+      return end
+    }
+    let end = endWithoutRecord(status)
+    try? applet.folder.write("end", end.record)
+    return end
+  }
+
+  /// The end by the process's exit status, where the disk had no room for a record.
+  private func endWithoutRecord(_ status: Int32?) -> RunEnd {
+    guard let status else {
+      return RunEnd(code: RunEnd.hostCode, reason: "its process was killed, and nobody saw by what")
+    }
+    let code = linux_status_code(status)
+    // Others are Swiftlet's own, or may be.
+    if (0..<120).contains(code) {
+      return RunEnd(code: code, status: UInt8(code), reason: "exited with status \(code)")
+    }
+    return RunEnd(code: code, reason: "its process ended with status \(code) and without a word: is the disk full?")
+  }
+
+  /// The end of an applet whose control group was out of memory; nil for any other.
+  private func endForWantOfMemory(_ applet: AppletEntry, _ status: Int32?) -> RunEnd? {
+    guard let limit = applet.configuration.request.limits.processMemory, applet.group?.isOutOfMemory == true,
+      status.map({ linux_status_signal($0) == SIGKILL }) ?? true
+    else { return nil }
+    let end = RunEnd(
+      code: 128 + SIGKILL, signal: SIGKILL,
+      reason: "its process was killed for want of memory: it may have \(limit) bytes (process_memory)")
     try? applet.folder.write("end", end.record)
     return end
   }
@@ -293,6 +333,7 @@ extension Daemon {
       return folder.remove()
     }
     let applet = AppletEntry(name: name, configuration: configuration, state: options.state)
+    applet.group = configuration.controlGroup.map { ControlGroup(path: $0) }
     applets.append(applet)
     if let known = folder.read("process").flatMap({ ProcessIdentity($0) }), ProcessIdentity(pid: known.pid) == known,
       let number = try? checked(linux_pidfd(known.pid))
@@ -307,11 +348,16 @@ extension Daemon {
     if let end = folder.read("end").flatMap({ RunEnd(record: $0) }) {
       applet.end = end
       applet.state = end.isStopped ? .stopped : end.status == nil ? .failed : .exited
+    } else if let end = endForWantOfMemory(applet, nil) {
+      applet.end = end
+      applet.state = .failed
+      tell(.warning, "failed", name, end.reason)
     } else {
       applet.end = RunEnd(code: RunEnd.hostCode, reason: "it ended while no daemon ran, and nobody knows how")
       applet.state = .lost
       tell(.warning, "lost", name)
     }
+    removeGroup(of: applet)
     let policy = configuration.request.restart
     guard applet.state != .stopped, let isFailure = applet.end?.isFailure,
       let delay = policy.delay(after: configuration.restarts, isFailure: isFailure)

@@ -49,7 +49,7 @@ extension Daemon {
       let applet = try running(parameters.name())
       guard let limits = try parameters.object("limits") else { throw .invalidParameter("limits") }
       let changed = try AppletLimits(limits)
-      if let limit = changed.ofControlGroups { throw .invalidParameter(limit) }
+      try setGroupLimits(changed, of: applet)
       applet.configuration.request.limits = applet.configuration.request.limits.changed(by: changed)
       try? applet.folder.write("configuration", applet.configuration.json)
       try ask(applet, Call("SetLimits", changed.json), connection) { .success($0) }
@@ -90,7 +90,7 @@ extension Daemon {
 
   private func start(_ request: StartRequest, _ connection: Connection) throws(ControlError) {
     guard endsAt == nil else { throw .shuttingDown }
-    if let limit = request.limits.ofControlGroups { throw .invalidParameter(limit) }
+    try checkLimits(request.limits)
     var request = request
     var image: OwnedFD?
     var kept: OwnedDescriptor?

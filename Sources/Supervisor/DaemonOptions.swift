@@ -4,10 +4,16 @@ import Platform
 public struct DaemonOptions {
   /// Path of the control socket.
   public var socket = "/run/swiftlet/control.sock"
-  /// The socket where systemd has opened it.
+  /// The socket where systemd has opened it, or this daemon before it reloaded.
   public var inheritedSocket: Int32?
+  /// Whether the socket is the daemon's to remove at its end: not one that systemd has opened.
+  public var ownsSocket = true
+  /// The name by which a socket of its own is handed over at a reload (linux_execute_again).
+  public static let ownSocketName = "swiftlet-own"
   /// The folder of the applets' files, a folder each.
   public var state = "/run/swiftlet/applets"
+  /// Folder of the control group below which applets' groups are made; nil for the one that systemd has delegated, if any.
+  public var controlGroup: String?
   /// Who may connect beside root and the daemon's own user; nil for nobody.
   public var group: UInt32?
   /// Whose rights workers take where the daemon is root.

@@ -1,5 +1,8 @@
+import Applet
 import Control
 import JSON
+import Machine
+import Monitor
 
 /// How a run of an applet ended: what a worker leaves behind, and what clients are told.
 public struct RunEnd: Equatable, Sendable {
@@ -11,8 +14,8 @@ public struct RunEnd: Equatable, Sendable {
   public var signal: Int32?
   /// In words.
   public var reason: String
-  /// The registers at the end by their names, where it broke a rule or passed a limit.
-  public var registers: [(name: String, value: String)] = []
+  /// The registers at the end, where it did not end by itself.
+  public var registers: [RegisterValue] = []
   /// Where it stood, by the applet's own names.
   public var symbol: String?
 
@@ -55,8 +58,7 @@ public struct RunEnd: Equatable, Sendable {
 
   /// Registers as the interface has them.
   public var registerList: JSONValue {
-    .array(
-      registers.map { .object([JSONMember("name", .string($0.name)), JSONMember("value", .string($0.value))]) })
+    .array(registers.map { $0.json })
   }
 
   /// Reads what a worker, or a daemon before, has written; nil for anything else.
@@ -67,10 +69,57 @@ public struct RunEnd: Equatable, Sendable {
     if case .integer(let signal)? = record["signal"] { self.signal = Int32(truncatingIfNeeded: signal) }
     if case .string(let symbol)? = record["symbol"] { self.symbol = symbol }
     guard case .array(let list)? = record["registers"] else { return }
-    for entry in list {
-      if case .string(let name)? = entry["name"], case .string(let value)? = entry["value"] {
-        registers.append((name, value))
-      }
+    registers = list.compactMap { RegisterValue($0) }
+  }
+}
+
+/// A register of a context: the interface's type Register.
+public struct RegisterValue: Equatable, Sendable {
+  let name: String
+  /// Hexadecimal digits behind "0x".
+  let value: String
+  /// Which processor's, where there are several.
+  let processor: Int?
+
+  var json: JSONValue {
+    var members = [JSONMember("name", .string(name)), JSONMember("value", .string(value))]
+    if let processor { members.append(JSONMember("processor", .integer(Int64(processor)))) }
+    return .object(members)
+  }
+
+  /// The registers that a context shows.
+  static func list(of context: ExecCtx, processor: Int? = nil) -> [RegisterValue] {
+    let general = context.architecture.generalRegisters.map {
+      RegisterValue(
+        name: context.architecture.registerName($0), value: hex(context.register($0)), processor: processor)
+    }
+    return general + [RegisterValue(name: "pc", value: hex(context.pc), processor: processor)]
+  }
+
+  /// Those of all processors of a context that does not run, or of as many as a reply has room for.
+  static func listOfAll(of context: ExecCtx) -> [RegisterValue] {
+    guard context.processorCount > 1 else { return list(of: context) }
+    var all: [RegisterValue] = []
+    for processor in 0..<min(context.processorCount, 64) {
+      guard (try? context.show(processor: processor)) != nil else { continue }
+      all += list(of: context, processor: processor)
+    }
+    return all
+  }
+
+  private init(name: String, value: String, processor: Int?) {
+    self.name = name
+    self.value = value
+    self.processor = processor
+  }
+
+  /// nil for what is no such record.
+  init?(_ record: JSONValue) {
+    guard case .string(let name)? = record["name"], case .string(let value)? = record["value"] else { return nil }
+    if case .integer(let processor)? = record["processor"] {
+      self.init(name: name, value: value, processor: Int(processor))
+    } else {
+      self.init(name: name, value: value, processor: nil)
     }
   }
 }

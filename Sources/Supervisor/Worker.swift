@@ -55,10 +55,12 @@ public enum Worker {
     }
     var options = ExecCtx.Options()
     options.arguments = [configuration.name] + request.arguments
+    options.processors = request.cpus
     let context: ExecCtx
     do throws(LoadError) {
       context = try ExecCtx(
-        image: image, memorySize: request.memory.map { UInt64($0) } ?? SecureLayout.defaultMemory, system: system,
+        image: image, secure: request.isSecure,
+        memorySize: request.memory.map { UInt64($0) } ?? SecureLayout.defaultMemory, system: system,
         architecture: architecture, options: options)
     } catch {
       switch error {
@@ -87,8 +89,10 @@ public enum Worker {
     }
     context.attend(to: WorkerFile.requests.rawValue) { requests.answer($0) }
     if configuration.isSandboxed {
-      linux_limit_process(64, request.copies > 0)
-      do { try Sandbox.enter(architecture, for: .worker(several: request.copies > 0)) } catch {
+      // A processor may need a descriptor to wait with.
+      let isSeveral = request.copies > 0 || request.cpus > 1
+      linux_limit_process(64 + 2 * UInt32(request.cpus), isSeveral)
+      do { try Sandbox.enter(architecture, for: .worker(several: isSeveral)) } catch {
         throw host(error.description)
       }
     }
@@ -103,8 +107,7 @@ public enum Worker {
       switch try context.run() {
       case .exited(let status):
         return RunEnd(code: Int32(status), status: status, reason: "exited with status \(status)")
-      case .stopped: return RunEnd(code: RunEnd.stoppedCode, reason: "stopped")
-      // Contexts in system mode alone turn their machine off, and the daemon starts none.
+      case .stopped: end = RunEnd(code: RunEnd.stoppedCode, reason: "stopped")
       case .shutdown: return RunEnd(code: 0, status: 0, reason: "turned itself off")
       case .reset: return RunEnd(code: RunEnd.resetCode, reason: "asked to be started anew")
       }
@@ -112,7 +115,7 @@ public enum Worker {
       end = RunEnd(code: code(of: error), reason: error.description)
     }
     end.symbol = context.name(of: context.pc)
-    end.registers = WorkerRequests.registers(of: context)
+    end.registers = RegisterValue.listOfAll(of: context)
     return end
   }
 

@@ -18,6 +18,8 @@ struct WorkerConfiguration: Equatable {
   var restarts: Int64 = 0
   /// Milliseconds since 1970.
   var started: Int64 = 0
+  /// Folder of the control group that its process is in, for the daemon's successor.
+  var controlGroup: String?
 
   init(name: String, request: StartRequest) {
     self.name = name
@@ -33,6 +35,7 @@ struct WorkerConfiguration: Equatable {
     ]
     if let user { members.append(JSONMember("user", .integer(Int64(user)))) }
     if let group { members.append(JSONMember("group", .integer(Int64(group)))) }
+    if let controlGroup { members.append(JSONMember("control_group", .string(controlGroup))) }
     return .object(members)
   }
 
@@ -51,5 +54,6 @@ struct WorkerConfiguration: Equatable {
     if case .integer(let started)? = value["started"] { self.started = started }
     if case .integer(let user)? = value["user"] { self.user = UInt32(truncatingIfNeeded: user) }
     if case .integer(let group)? = value["group"] { self.group = UInt32(truncatingIfNeeded: group) }
+    if case .string(let path)? = value["control_group"] { controlGroup = path }
   }
 }

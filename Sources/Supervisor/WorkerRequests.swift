@@ -69,8 +69,11 @@ final class WorkerRequests {
       JSONMember("cpu_time", .integer(linux_clock(CLOCK_PROCESS_CPUTIME_ID) / 1_000_000)),
       JSONMember("regions", .array(context.memory.regions.map { Self.json($0) })),
     ]
-    if isDebug {
-      members.append(JSONMember("registers", Self.list(Self.registers(of: context))))
+    guard isDebug else { return .object(members) }
+    // The other processors of a program in system mode run meanwhile.
+    context.showingFirstProcessor {
+      let registers = RegisterValue.list(of: context, processor: context.processorCount > 1 ? 0 : nil)
+      members.append(JSONMember("registers", .array(registers.map { $0.json })))
       if let symbol = context.name(of: context.pc) { members.append(JSONMember("symbol", .string(symbol))) }
     }
     return .object(members)
@@ -92,19 +95,6 @@ final class WorkerRequests {
       JSONMember("size", .integer(Int64(clamping: region.range.upperBound - region.range.lowerBound))),
       JSONMember("access", .string(access)), JSONMember("use", .string(use)),
     ])
-  }
-
-  /// A context's registers by name.
-  static func registers(of context: ExecCtx) -> [(name: String, value: String)] {
-    var list = context.architecture.generalRegisters.map {
-      (name: context.architecture.registerName($0), value: hex(context.register($0)))
-    }
-    list.append(("pc", hex(context.pc)))
-    return list
-  }
-
-  private static func list(_ registers: [(name: String, value: String)]) -> JSONValue {
-    .array(registers.map { .object([JSONMember("name", .string($0.name)), JSONMember("value", .string($0.value))]) })
   }
 
   /// The call of a connection; nil where none comes in time.

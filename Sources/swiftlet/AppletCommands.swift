@@ -59,16 +59,21 @@ func endApplets(_ words: ParsedWords, _ command: Command) throws(Failure) -> Int
 /// `swiftlet wait`: ends with the status that `swiftlet run` would have ended with.
 func wait(_ words: ParsedWords) throws(Failure) -> Int32 {
   let words = try AppletWords(words, .wait, names: 1...1)
-  return try waitForEnd(words.names[0], try words.connect(), isJSON: words.isJSON)
+  let client = try words.connect()
+  try client.send("Wait", named(words.names[0]))
+  return try readEnd(of: words.names[0], client, isJSON: words.isJSON)
 }
 
-private func waitForEnd(_ name: String, _ client: Client, isJSON: Bool = false) throws(Failure) -> Int32 {
+/// A failure with a status that is not the applet's.
+private func ofOwnStatus(_ failure: Failure) -> Failure {
+  if case .failed(_, let message) = failure { return .failed(.host, message) }
+  return failure
+}
+
+/// Takes the reply to Wait.
+private func readEnd(of name: String, _ client: Client, isJSON: Bool = false) throws(Failure) -> Int32 {
   let reply: JSONValue
-  do { reply = try client.call("Wait", named(name)) } catch {
-    // Any other status could be the applet's.
-    if case .failed(_, let message) = error { throw .failed(.host, message) }
-    throw error
-  }
+  do { reply = try accepted(client.next()) } catch { throw ofOwnStatus(error) }
   let end = reply["end"] ?? .null
   if isJSON {
     say(json: reply)
@@ -151,7 +156,10 @@ func inspect(_ words: ParsedWords) throws(Failure) -> Int32 {
       "region", "\(region.text("start")) \(region.text("access")) \(region.number("size")) \(region.text("use"))",
     ])
   }
-  for register in reply.list("registers") { rows.append([register.text("name"), register.text("value")]) }
+  for register in reply.list("registers") {
+    let processor = register["processor"] == nil ? "" : "\(register.number("processor")):"
+    rows.append([processor + register.text("name"), register.text("value")])
+  }
   say(table(rows))
   return Status.success.rawValue
 }
@@ -195,9 +203,15 @@ private func printNext(_ client: Client) throws(Failure) -> Bool {
 /// `swiftlet attach`: output from the beginning, input from here, and its status at the end.
 func attach(_ words: ParsedWords) throws(Failure) -> Int32 {
   let words = try AppletWords(words, .attach, names: 1...1)
-  let name = words.names[0]
+  do { return try attach(to: words.names[0], words) } catch { throw ofOwnStatus(error) }
+}
+
+private func attach(to name: String, _ words: AppletWords) throws(Failure) -> Int32 {
   let output = try words.connect()
   let requests = try words.connect()
+  // Asked before it ends: one that was started with --rm is not known any more then.
+  let end = try words.connect()
+  try end.send("Wait", named(name))
   try follow(name, output, toItsEnd: true)
   var input = InputSource()
   while true {
@@ -209,7 +223,7 @@ func attach(_ words: ParsedWords) throws(Failure) -> Int32 {
     _ = linux_poll_for(&wanted, wanted.count, input.waits ? 50_000_000 : -1)
     var hasOutput = wanted[0].revents != 0
     while hasOutput {
-      if try printNext(output) { return try waitForEnd(name, requests) }
+      if try printNext(output) { return try readEnd(of: name, end) }
       // Several replies may come at once.
       hasOutput = output.hasMore
     }

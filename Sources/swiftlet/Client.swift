@@ -45,7 +45,8 @@ final class Client {
       let file = rest.count == message.count ? file : -1
       let result = rest.withUnsafeBytes { linux_send_with(descriptor.number, $0.baseAddress, $0.count, file) }
       if result == -Int(EINTR) { continue }
-      guard result > 0 else { throw Self.gone }
+      // The daemon may have said why it takes no more: whoever reads the reply finds that, or that it has left.
+      guard result > 0 else { return }
       rest = rest.dropFirst(result)
     }
   }

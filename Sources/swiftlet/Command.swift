@@ -175,6 +175,8 @@ enum Command: CaseIterable {
       Prints the applet's name once its first instruction is about to run. The file is opened here, not by the daemon. A
       restart waits 1 second, or --restart-delay, the next one twice as long, up to a minute.
 
+      --process-memory, --cpu-percent and --threads take a control group, which systemd or --cgroup leaves to the daemon.
+
       Exit status: 0, or
           1  the daemon refuses: the name is taken, this user may not
         122  the command line is wrong

@@ -7,6 +7,7 @@ let daemonOptions = [
   Option("state", argument: "FOLDER", help: "keep the applets' files there (default /run/swiftlet/applets)"),
   Option("group", argument: "GROUP", help: "let members of this group in, beside root and the daemon's own user"),
   Option("worker-user", argument: "USER", help: "run applets as this user, where the daemon is root"),
+  Option("cgroup", argument: "FOLDER", help: "make applets' control groups there (default: what systemd delegates)"),
   Option("grace", argument: "DURATION", help: "time for applets to stop when the daemon ends (default 10s)"),
   Option("log-format", argument: "text|json", help: "how events are written to standard error (default text)"),
   Option("no-sandbox", help: "let applets' processes keep the rights that they do not need (docs/sandbox.md)"),
@@ -36,6 +37,7 @@ func daemon(_ words: ParsedWords) throws(Failure) -> Int32 {
       }
       options.workerUser = user
       options.workerGroup = group
+    case "cgroup": options.controlGroup = value
     case "grace":
       guard let grace = parseDuration(value), grace <= 3_600_000_000_000 else {
         throw .usage(.daemon, "--grace '\(value)' is no duration up to an hour: give one such as 10s")
@@ -54,6 +56,8 @@ func daemon(_ words: ParsedWords) throws(Failure) -> Int32 {
   // systemd's sockets begin at 3 (sd_listen_fds(3)); all but the first are none of ours.
   if linux_handed_over() > 0 {
     options.inheritedSocket = 3
+    options.ownsSocket =
+      linux_environment("LISTEN_FDNAMES").map { String(cString: $0) } == DaemonOptions.ownSocketName
     _ = linux_close_from(4)
   } else {
     _ = linux_close_from(3)

@@ -16,6 +16,11 @@ let startOptions = [
   Option("lockstep", help: "run a copy beside it, and stop where the two differ at a call"),
   Option("shadows", argument: "N", help: "run N copies; from 2 on a faulty one is repaired from the majority"),
   Option("parallel", help: "run the copies at the same time, each on a thread of its own"),
+  Option("non-secure", help: "run a bare-metal program in system mode (EL1, VS mode) in place of an applet"),
+  Option("cpus", argument: "N", help: "--non-secure: how many processors (default 1)"),
+  Option("process-memory", argument: "SIZE", help: "kill it when its process, with its guest, has more memory"),
+  Option("cpu-percent", argument: "N", help: "let its process have N percent of a processor, 200 of two"),
+  Option("threads", argument: "N", help: "let its process have N threads"),
   Option("restart", argument: "POLICY", help: "no, on-failure or always, with :N behind it for N times at most"),
   Option("restart-delay", argument: "DURATION", help: "wait before the first restart, twice as long before each other"),
   Option("rpc", argument: "NAME=unix:PATH", help: "let the program at that socket serve the applet's RPC service NAME"),
@@ -47,12 +52,18 @@ func start(_ words: ParsedWords) throws(Failure) -> Int32 {
     case "cpu-budget": request.limits.cpuBudget = try milliseconds("--cpu-budget", value)
     case "call-budget": request.limits.callBudget = try milliseconds("--call-budget", value)
     case "lockstep": request.copies = max(request.copies, 1)
-    case "shadows":
-      guard let count = parseSize(value), (1...8).contains(count) else {
-        throw .usage(.start, "--shadows '\(value)' is out of range: give 1 to 8")
-      }
-      request.copies = Int(count)
+    case "shadows": request.copies = Int(try count("--shadows", value, in: 1...8))
     case "parallel": request.isParallel = true
+    case "non-secure": request.isSecure = false
+    case "cpus": request.cpus = Int(try count("--cpus", value, in: 1...StartRequest.mostCPUs))
+    case "process-memory":
+      guard let size = parseSize(value), let size = Int64(exactly: size), AppletLimits.processMemories.contains(size)
+      else {
+        throw .usage(.start, "--process-memory '\(value)' is no size from 1M to 32T: give one such as 64M")
+      }
+      request.limits.processMemory = size
+    case "cpu-percent": request.limits.cpuPercent = try count("--cpu-percent", value, in: AppletLimits.cpuPercents)
+    case "threads": request.limits.threads = try count("--threads", value, in: AppletLimits.threadCounts)
     case "restart": request.restart = try restart(value, delay: request.restart.delay)
     case "restart-delay":
       request.restart.delay = try milliseconds("--restart-delay", value)
@@ -71,6 +82,12 @@ func start(_ words: ParsedWords) throws(Failure) -> Int32 {
     case "socket": socket = value
     default: isJSON = true
     }
+  }
+  if request.isSecure, request.cpus > 1 {
+    throw .usage(.start, "--cpus needs --non-secure: an applet has one processor")
+  }
+  if !request.isSecure, request.copies > 0 {
+    throw .usage(.start, "--lockstep and --shadows are for applets, not for --non-secure")
   }
   guard let path = words.operands.first else { throw .usage(.start, "the applet's file is missing") }
   request.arguments = Array(words.operands.dropFirst())
@@ -100,6 +117,14 @@ func milliseconds(_ option: StaticString, _ value: String) throws(Failure) -> In
       .start, "\(option) '\(value)' is no duration: give a number of seconds, or one with ms, s, m or h, such as 500ms")
   }
   return max(duration / 1_000_000, 1)
+}
+
+private func count(_ option: StaticString, _ value: String, in range: ClosedRange<Int64>) throws(Failure) -> Int64 {
+  guard let number = parseSize(value), let number = Int64(exactly: number), range.contains(number) else {
+    throw .usage(
+      .start, "\(option) '\(value)' is out of range: give \(range.lowerBound) to \(range.upperBound)")
+  }
+  return number
 }
 
 private func restart(_ text: String, delay: Int64) throws(Failure) -> RestartPolicy {

@@ -2,20 +2,25 @@ import Testing
 
 /// The daemon on its board, through the commands that talk to it. Each case has a daemon of its own.
 struct DaemonTests {
-  static let session = Session([Board.arm64, .riscv64].flatMap { lifecycle($0) })
+  static let session = Session([Board.arm64, .riscv64].flatMap { lifecycle($0) + systemMode($0) })
 
   @Test(arguments: session.cases)
   func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   /// A script with a daemon around it, which must end well when it is told to. $log holds what the daemon has written.
+  /// - Parameters:
+  ///   - before: lines that come before the daemon's start.
+  ///   - after: lines that come after its end.
   static func daemon(
-    _ board: Board, _ name: String, options: String = "", _ script: String, output: Expected, errors: Expected = ""
+    _ board: Board, _ name: String, options: String = "", before: String = "", _ script: String,
+    after: String = "", output: Expected, errors: Expected = ""
   ) -> Case {
     Case(
       board, name,
       script: """
         export SWIFTLET_SOCKET=/run/control.sock state=/run/state log=/tmp/daemon.log
         rm -rf $state
+        \(before)
         start_daemon() {
           /bin/swiftlet daemon --socket $SWIFTLET_SOCKET --state $state \(options) 2>>$log &
           daemon=$!
@@ -26,7 +31,87 @@ struct DaemonTests {
         \(script)
         kill $daemon
         wait $daemon || { echo "the daemon ended with status $?"; cat $log; }
+        \(after)
         """, output: output, errors: errors)
+  }
+
+  private static func systemMode(_ board: Board) -> [Case] {
+    let first = board == .arm64 ? "x0" : "ra"
+    return [
+      daemon(
+        board, "programs in system mode",
+        """
+        swiftlet start --name one --non-secure --cpus 4 system-cpu-on.elf 4; swiftlet wait one; echo $?
+        swiftlet logs one
+        swiftlet start --name two --non-secure system-off.elf; swiftlet wait two; echo $?
+        swiftlet start --name three --non-secure --restart on-failure:1 --restart-delay 50ms system-reset.elf
+        swiftlet wait three 2>&1; echo $?; swiftlet logs three
+        echo abc >/tmp/line
+        swiftlet start --name four --non-secure --input system-calls.elf a b; swiftlet attach four </tmp/line | tail -1
+        swiftlet start --cpus 2 hello.elf 2>&1; echo $?
+        swiftlet start --non-secure --lockstep hello.elf 2>&1; echo $?
+        """,
+        output: """
+          one
+          0
+          system-cpu-on: hello from the second
+          system-cpu-on: 4 processors, sum 6
+          two
+          0
+          three
+          swiftlet: three: asked to be started anew
+          133
+          system-reset: asking for it
+          system-reset: asking for it
+          four
+          system-calls: read 4 bytes
+          swiftlet: --cpus needs --non-secure: an applet has one processor; see: swiftlet help start
+          122
+          swiftlet: --lockstep and --shadows are for applets, not for --non-secure; see: swiftlet help start
+          122
+
+          """),
+      daemon(
+        board, "several processors, stopped amid their work, at a limit, by a fault",
+        """
+        process() { sed 's/.*"pid":\\([0-9]*\\).*/\\1/' $state/$1/process; }
+        registers() { swiftlet inspect $1 | grep -E '^([0-9]+:)?(\(first)|pc) ' | sed 's/  *0x[0-9a-f]*$//'; }
+        swiftlet start --name one --non-secure --cpus 3 --debug system-loop.elf 3
+        grep -E '^(Threads|CapEff|NoNewPrivs|Seccomp):' /proc/$(process one)/status
+        until swiftlet logs one | grep -q spinning; do usleep 50000; done
+        registers one; swiftlet inspect one | grep -o 'main+0x'
+        swiftlet stop one; registers one
+        swiftlet start --name two --non-secure --cpus 2 --timeout 300ms system-loop.elf 2
+        swiftlet wait two 2>/dev/null; echo $?; registers two | grep -c pc
+        swiftlet start --name three --non-secure --cpus 2 system-stray-access.elf
+        swiftlet wait three 2>&1; echo $?; swiftlet inspect three | grep -o 'main+0x'
+        """,
+        output: .pattern(
+          """
+          one
+          Threads:\t3
+          CapEff:\t0{16}
+          NoNewPrivs:\t1
+          Seccomp:\t2
+          0:\(first)
+          0:pc
+          main\\+0x
+          0:\(first)
+          0:pc
+          1:\(first)
+          1:pc
+          2:\(first)
+          2:pc
+          two
+          124
+          2
+          three
+          swiftlet: three: read from memory that it may not read, address 0x40000000, at pc 0x8[0-9a-f]+
+          121
+          main\\+0x
+
+          """)),
+    ]
   }
 
   private static func lifecycle(_ board: Board) -> [Case] {
@@ -88,15 +173,19 @@ struct DaemonTests {
         swiftlet start --name one loop.elf
         swiftlet start --name one loop.elf; echo $?
         swiftlet wait two; echo $?
+        swiftlet attach two; echo $?
         swiftlet rm one; echo $?
-        """, output: "126\n127\none\n1\n123\n1\n",
+        swiftlet start --process-memory 64M loop.elf; echo $?
+        """, output: "126\n127\none\n1\n123\n123\n1\n1\n",
         errors: .pattern(
           """
           swiftlet: /etc/passwd: [^\n]+
           swiftlet: nowhere.elf: No such file or directory
           swiftlet: an applet one exists already: swiftlet rm one forgets it once it has ended
           swiftlet: there is no applet two: swiftlet ps lists them
+          swiftlet: there is no applet two: swiftlet ps lists them
           swiftlet: one is running: this cannot be done now
+          swiftlet: the daemon has no control group to limit process_memory by: give it one \\(swiftlet help daemon, --cgroup\\)
 
           """)),
     ]

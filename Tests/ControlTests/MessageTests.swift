@@ -101,11 +101,13 @@ struct ParameterTests {
   @Test("of Start are read, and given back")
   func readStart() throws {
     let request = try start(
-      #"{"name":"a-1","image":"/x","arguments":["b"],"restart":{"policy":"on_failure","limit":3},"limits":{"deadline":5}}"#
+      #"{"name":"a-1","image":"/x","arguments":["b"],"restart":{"policy":"on_failure","limit":3},"limits":{"deadline":5},"#
+        + #""secure":false,"cpus":4}"#
     )
     #expect(request.name == "a-1")
     #expect(request.restart.when == .onFailure)
     #expect(request.limits.deadline == 5)
+    #expect(!request.isSecure && request.cpus == 4)
     #expect(try StartRequest(request.json) == request)
   }
 
@@ -118,7 +120,10 @@ struct ParameterTests {
       (#"{"image":"/x","arguments":[1]}"#, "arguments"), (#"{"image":"/x","arguments":"a"}"#, "arguments"),
       (#"{"image":"/x","memory":-1}"#, "memory"), (#"{"image":"/x","memory":1.5}"#, "memory"),
       (#"{"image":"/x","restart":{"policy":"often"}}"#, "policy"),
-      (#"{"image":"/x","limits":{"deadline":0}}"#, "deadline"),
+      (#"{"image":"/x","limits":{"deadline":0}}"#, "deadline"), (#"{"image":"/x","cpus":2}"#, "cpus"),
+      (#"{"image":"/x","secure":false,"cpus":513}"#, "cpus"), (#"{"image":"/x","secure":false,"copies":1}"#, "copies"),
+      (#"{"image":"/x","limits":{"process_memory":1}}"#, "process_memory"),
+      (#"{"image":"/x","limits":{"cpu_percent":0}}"#, "cpu_percent"),
       (#"{"image":"/x","services":[{"name":"A.B","address":"unix:/s"}]}"#, "services"),
       (#"{"image":"/x","services":[{"name":"A","address":"tcp:1"}]}"#, "services"),
     ])

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import varlink
 
@@ -118,6 +119,29 @@ def exercise(connection):
     assert control.Wait(name="again")["end"]["code"] == 121
     assert next(applet for applet in control.List()["applets"] if applet["name"] == "again")["restarts"] == 2
 
+    # A program in system mode.
+    start("system", "system-cpu-on", secure=False, cpus=3, arguments=["3"])
+    assert control.Wait(name="system")["end"]["status"] == 0
+    assert b"3 processors, sum 3" in text(control.Console(name="system"))
+    start("processors", "system-loop", secure=False, cpus=3, arguments=["3"], debug=True)
+    while b"spinning" not in text(control.Console(name="processors")):
+        time.sleep(0.1)
+    inspected = control.Inspect(name="processors")
+    assert {register["processor"] for register in inspected["registers"]} == {0}, inspected
+    region = next(region for region in inspected["regions"] if region["use"] == "heap")
+    control.Poke(name="processors", address=region["start"], data=encoded(b"swiftlet"))
+    assert text(control.Peek(name="processors", address=region["start"], size=8)) == b"swiftlet"
+    assert control.Stop(name="processors")["end"]["code"] == 125
+    registers = control.Inspect(name="processors")["registers"]
+    assert {register["processor"] for register in registers} == {0, 1, 2}, registers
+    # Each was amid the program, whose memory begins there.
+    assert all(int(register["value"], 16) >> 31 == 1 for register in registers if register["name"] == "pc"), registers
+    for wrong, parameters in [("cpus", {"cpus": 2}), ("copies", {"secure": False, "copies": 1}),
+                              ("cpus", {"secure": False, "cpus": 0}), ("secure", {"secure": 1}),
+                              ("threads", {"limits": {"threads": 3}})]:
+        raised = fails("org.varlink.service.InvalidParameter", control.Start, image="/root/guests/hello.elf", **parameters)
+        assert raised["parameter"] == wrong, (parameters, raised)
+
     # What cannot start.
     fails("BadImage", control.Start, image="/etc/passwd")
     fails("BadImage", control.Start, image="/nowhere")
@@ -125,7 +149,7 @@ def exercise(connection):
     fails("org.varlink.service.ExpectedMore", control.Events)
 
     metrics = control.Metrics()
-    assert metrics["running"] == 0 and metrics["started"] == 10 and metrics["restarts"] == 2, metrics
+    assert metrics["running"] == 0 and metrics["started"] == 12 and metrics["restarts"] == 2, metrics
     assert metrics["resident"] < 3 << 20, metrics
 
     # Events come for ever: the last call.

@@ -30,6 +30,7 @@ class Daemon:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         listener.bind(notify)
         listener.settimeout(20)
+        self.notify = listener
         self.log = open(os.path.join(FOLDER, "log"), "w+")
         self.process = subprocess.Popen(
             [PROGRAM, "daemon", "--socket", SOCKET, "--state", os.path.join(FOLDER, "state"), *options],
@@ -42,6 +43,7 @@ class Daemon:
     def __exit__(self, kind, *_):
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(20) == 0 or kind
+        assert kind or self.notify.recv(100) == b"STOPPING=1"
 
     def lines(self):
         self.log.seek(0)
@@ -257,6 +259,35 @@ def socket_activation():
     assert process.wait(20) == 0
 
 
+def reload(daemon):
+    """SIGHUP, as systemd hears of it; the process stays the same one."""
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.notify.recv(100) == b"RELOADING=1"
+    assert daemon.notify.recv(100) == b"READY=1"
+    is_well()
+
+
+def completions():
+    """What bash offers behind some words, with a daemon that has no applets."""
+    folder = os.path.join(FOLDER, "bin")
+    os.mkdir(folder)
+    os.symlink(os.path.abspath(PROGRAM), os.path.join(folder, "swiftlet"))
+    file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../share/bash-completion/swiftlet")
+    for words, offered in [
+            (["sta"], {"start"}),
+            (["start", "--cp"], {"--cpu-budget", "--cpus", "--cpu-percent"}),
+            (["daemon", "--cg"], {"--cgroup"}),
+            (["daemon", "--log-format", "j"], {"json"}),
+            (["start", "--restart", "on"], {"on-failure"}),
+            (["stop", ""], set()),
+            (["help", "att"], {"attach"}),
+    ]:
+        script = f'. "{file}"; COMP_WORDS=(swiftlet "$@"); COMP_CWORD=$#; _swiftlet; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        run = subprocess.run(["bash", "-c", script, "bash", *words], stdout=subprocess.PIPE, text=True, check=True, env=dict(
+            os.environ, PATH=folder + ":" + os.environ["PATH"], SWIFTLET_SOCKET=SOCKET))
+        assert set(run.stdout.split()) == offered, (words, run.stdout)
+
+
 def main():
     # Whoever waits for ever says where.
     faulthandler.dump_traceback_later(90, exit=True)
@@ -269,6 +300,8 @@ def main():
         gone_amid_a_call(daemon)
         descriptors_exhausted(daemon)
         strangers()
+        reload(daemon)
+        completions()
         second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET, "--state", FOLDER + "/x"], stderr=subprocess.PIPE)
         assert second.returncode == 123 and b"another daemon" in second.stderr, second
         events = [json.loads(line)["event"] for line in daemon.lines()]

@@ -10,8 +10,12 @@
 // Processes.
 
 /// Starts a program with an empty environment in a session of its own: descriptors 0 ..< count of it are those in `fds`, and
-/// no others. Answers its process id.
-long linux_spawn(const char *path, char *const *words, const int *fds, int count);
+/// no others. `group`: the opened cgroup.procs of the control group that it is in from its first instruction; -1 for the caller's
+/// own. Answers its process id.
+long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group);
+/// Whether systemd has delegated a control group, a folder, to those who run in it (its extended attributes "user.delegate"
+/// and "trusted.delegate").
+bool linux_is_delegated(const char *path);
 /// A child that has ended: its id, and `*status` as waitpid(2) has it; 0 where none has.
 long linux_reap(int *status);
 /// The exit status in such a status, or -1; the signal in it, or 0.
