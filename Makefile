@@ -30,7 +30,8 @@ boards: setup ## get and make what the emulated boards consist of
 run: ## run the hello applet, on this machine if it has KVM, else on an emulated board
 	@tools/run-example $(BOARD)
 
-test: setup static exercise guests boards ## run all tests, those on the emulated boards too
+test: setup static exercise guests boards ## run all tests, those on the emulated boards too, and each fuzzer for a moment
+	@$(if $(FILTER),,tools/fuzz all 2)
 	@swift test $(if $(FILTER),--filter '$(FILTER)')
 
 fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with libFuzzer

@@ -95,7 +95,8 @@ let package = Package(
     .executableTarget(
       name: "faults",
       dependencies: [
-        "AppletABI", "Applet", "CFaults", "CLinux", "KVM", "Machine", "Monitor", "Platform", "TestSupport",
+        "AppletABI", "Applet", "CFaults", "CLinux", "Control", "JSON", "KVM", "Machine", "Monitor", "Platform",
+        "Supervisor", "TestSupport",
       ],
       path: "Tests/Faults", swiftSettings: strict),
     // It runs the program, which every build makes: linked to it, all tests would make their calls through CFaults.
@@ -110,7 +111,7 @@ let package = Package(
       name: "FuzzTargets",
       dependencies: [
         "AppletABI", "Applet", "CFuzz", "CLinux", "Control", "DeviceTree", "Devices", "JSON", "KVM", "Machine",
-        "Monitor", "Platform", "TestSupport", "Commands",
+        "Monitor", "Platform", "Supervisor", "TestSupport", "Commands",
       ],
       path: "Tests/FuzzTargets", swiftSettings: strict),
     .executableTarget(

@@ -54,7 +54,8 @@ static int name(struct sockaddr_un *address, const char *path) {
 static int is_abandoned(const struct sockaddr_un *address) {
   struct stat status;
   if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode)) return 0;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  // Whoever listens may have more clients than it looks after: that is not waited for.
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return 0;
   int abandoned = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno == ECONNREFUSED;
   close(fd);

@@ -9,8 +9,11 @@ _Thread_local struct kvm_run *volatile linux_kicked_run;
 
 static void kicked(int signal) {
   (void)signal;
+  // The thread may be between a call and its look at errno; finding a variable of the thread's own may allocate.
+  int before = errno;
   struct kvm_run *run = linux_kicked_run;
-  if (run) *(volatile __u8 *)&run->immediate_exit = 1;
+  if (run) linux_set_immediate_exit(run, 1);
+  errno = before;
 }
 
 long linux_kick_install(void) {

@@ -66,7 +66,7 @@ extension Reply {
   public var complaint: String? {
     guard let error else { return nil }
     func text(_ name: String) -> String {
-      if case .string(let text)? = parameters[name] { return text }
+      if case .string(let text)? = parameters[name] { return text.printable() }
       return "?"
     }
     switch error {
@@ -87,7 +87,7 @@ extension Reply {
         : "the daemon refuses the value of \(parameter)"
     case "org.varlink.service.PermissionDenied":
       return "the daemon does not let this user in: join the socket's group, or ask root"
-    default: return "the daemon answers \(error)"
+    default: return "the daemon answers \(error.printable())"
     }
   }
 }

@@ -89,6 +89,22 @@ public enum AppletName {
   }
 }
 
+extension String {
+  /// One line of this text for a terminal or a log: control characters, which a terminal may obey, become question marks.
+  /// - Parameter most: bytes at which it is cut.
+  public func printable(most: Int = .max) -> String {
+    var line = ""
+    var count = 0
+    for scalar in unicodeScalars {
+      let shown: Unicode.Scalar = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) ? "?" : scalar
+      count += UTF8.width(shown)
+      if count > most { break }
+      line.unicodeScalars.append(shown)
+    }
+    return line
+  }
+}
+
 /// Bytes as text: RFC 4648, section 4, with padding.
 public enum Base64 {
   private static let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)

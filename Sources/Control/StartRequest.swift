@@ -155,6 +155,8 @@ public struct StartRequest: Equatable, Sendable {
 
   /// As many processors as KVM gives a guest on arm64.
   public static let mostCPUs: Int64 = 512
+  /// Bytes of a path with the zero behind them (PATH_MAX).
+  private static let longestPath = 4096
 
   public init() {}
 
@@ -163,7 +165,9 @@ public struct StartRequest: Equatable, Sendable {
     if parameters.has("name") { name = try parameters.name() }
     image = try parameters.string("image") ?? ""
     imageDescriptor = try parameters.integer("image_descriptor", in: 0...15).map { Int($0) }
-    guard image.hasPrefix("/") || (image.isEmpty && imageDescriptor != nil) else { throw .invalidParameter("image") }
+    guard image.hasPrefix("/") || (image.isEmpty && imageDescriptor != nil), image.utf8.count < Self.longestPath else {
+      throw .invalidParameter("image")
+    }
     arguments = try parameters.strings("arguments")
     for service in try parameters.array("services") {
       let entry = Parameters(service)

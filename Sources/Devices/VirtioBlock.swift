@@ -70,9 +70,12 @@ public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
       event = OwnedFD(adopting: Int32(truncatingIfNeeded: try checked(linux_event())), kernel: kernel)
       size = linux_disk_size(file.number)
     } catch { throw .unreadable(error) }
-    guard size >= 0 else { throw .noDisk }
+    if let errno = Errno(result: size) { throw errno == .invalid ? .noDisk : .unreadable(errno) }
     guard size >= 512 else { throw .empty }
-    guard linux_lock_file(file.number, isReadOnly ? 0 : 1) >= 0 else { throw .inUse }
+    let number = file.number
+    if let errno = Errno(result: uninterrupted { linux_lock_file(number, isReadOnly ? 0 : 1) }) {
+      throw errno == Errno(EAGAIN) ? .inUse : .unreadable(errno)
+    }
     self.isReadOnly = isReadOnly
     self.serial = Array(serial.utf8.prefix(20))
     capacity = UInt64(size / 512)

@@ -112,8 +112,8 @@ public struct VCPU: ~Copyable {
 
   /// Makes the present or next `enter` come back at once, with `.interrupted`; from any thread. Where the guest is running,
   /// a signal to its thread must follow.
-  public func requestExit() { run.pointee.immediate_exit = 1 }
+  public func requestExit() { linux_set_immediate_exit(run, 1) }
 
   /// Takes back what `requestExit` or a kick asked for.
-  public func clearExitRequest() { run.pointee.immediate_exit = 0 }
+  public func clearExitRequest() { linux_set_immediate_exit(run, 0) }
 }

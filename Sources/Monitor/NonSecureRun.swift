@@ -102,7 +102,15 @@ extension ExecCtx {
 
   private func run(_ vcpu: borrowing VCPU, _ number: Int, _ control: RunControl, _ shared: Processors) {
     do throws(ExecError) {
-      if number == 0 { try checkStops() } else { vcpu.clearExitRequest() }
+      if number == 0 {
+        // Others may be in the monitor already.
+        shared.monitor.acquire()
+        defer { shared.monitor.release() }
+        shared.caller = control
+        try checkStops()
+      } else {
+        vcpu.clearExitRequest()
+      }
       while !shared.hasEnded { try step(vcpu, number, control, shared) }
     } catch { finish(.error(error), shared, from: number) }
     vcpu.leave()

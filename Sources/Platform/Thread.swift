@@ -28,7 +28,7 @@ public final class Thread: @unchecked Sendable {
       }, owned.toOpaque())
     if result != 0 {
       owned.release()
-      // This object's end, which follows, must not look for the thread.
+      // This object ends now, and there is no thread to let go of.
       isJoined = true
       throw Errno(result)
     }

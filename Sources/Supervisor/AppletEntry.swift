@@ -22,8 +22,10 @@ final class AppletEntry {
   var process: ProcessIdentity?
   /// Its process, to be waited for and signalled.
   var pidfd: OwnedDescriptor?
-  /// Whether the process is a child of this daemon's: not after a take-over.
-  var isChild = true
+  /// Its process's id where that is a child of this daemon's, which it need not be after a take-over: nobody else has it before
+  /// the child is reaped.
+  var child: Int32?
+  var isChild: Bool { child != nil }
   /// The image where it came as a descriptor, for restarts.
   var image: OwnedDescriptor?
   /// Reads the worker's report until it has come.
@@ -76,6 +78,10 @@ final class AppletEntry {
 
   /// Sends the process a signal, if it has one.
   func kill(_ signal: Int32) {
+    // When it was started there may have been no descriptor left.
+    if pidfd == nil, let child, let number = try? checked(linux_pidfd(child)) {
+      pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
+    }
     if let pidfd { _ = linux_pidfd_kill(pidfd.number, signal) }
   }
 }

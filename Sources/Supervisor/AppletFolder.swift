@@ -70,7 +70,9 @@ struct AppletFolder {
       let result = room.withUnsafeMutableBytes { linux_read(source.number, $0.baseAddress, $0.count) }
       if result == -Int(EINTR) { continue }
       guard result >= 0 else { return nil }
-      if result == 0 { return bytes.withUnsafeBytes { JSONValue(parsing: $0) } }
+      if result == 0 {
+        return bytes.withUnsafeBytes { JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }
+      }
       bytes += room[..<result]
     }
     return nil

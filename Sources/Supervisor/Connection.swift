@@ -174,6 +174,8 @@ final class ConsoleReader {
   func next() -> (offset: Int64, bytes: [UInt8]) {
     // What is forgotten is a hole.
     let data = linux_seek_data(file.number, offset)
+    // A hole up to the end, however far that is, says nothing.
+    if data == -Int(ENXIO) { return (offset, []) }
     if data > offset { offset = Int64(data) }
     let bytes = [UInt8](unsafeUninitializedCapacity: Self.chunk) { buffer, count in
       count = max(linux_pread(file.number, buffer.baseAddress, buffer.count, Int(offset)), 0)

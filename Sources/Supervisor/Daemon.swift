@@ -113,8 +113,8 @@ public final class Daemon {
     case worker(WorkerCall)
   }
 
-  /// Waits for something to happen, and looks after it.
-  func step() {
+  /// Waits for something to happen, so many nanoseconds at most, and looks after it.
+  func step(for most: Int64 = .max) {
     var wanted: [pollfd] = []
     var sources: [Source] = []
     func wait(_ descriptor: Int32, _ events: Int32, _ source: Source) {
@@ -134,7 +134,8 @@ public final class Daemon {
     }
     for call in workerCalls { wait(call.descriptor.number, call.wanted, .worker(call)) }
 
-    _ = linux_poll_for(&wanted, wanted.count, nanosecondsToWait(now))
+    let left = nanosecondsToWait(now)
+    _ = linux_poll_for(&wanted, wanted.count, most == .max ? left : min(left < 0 ? .max : left, most))
     for (entry, source) in zip(wanted, sources) where entry.revents != 0 {
       switch source {
       case .signals: takeSignals()
@@ -234,7 +235,7 @@ public final class Daemon {
   private func reap() {
     var status: Int32 = 0
     while case let pid = linux_reap(&status), pid > 0 {
-      if let applet = applets.first(where: { $0.isChild && $0.process?.pid == Int32(truncatingIfNeeded: pid) }) {
+      if let applet = applets.first(where: { $0.child == Int32(truncatingIfNeeded: pid) }) {
         ended(applet, status: status)
       }
     }

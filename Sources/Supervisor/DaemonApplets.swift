@@ -27,7 +27,6 @@ extension Daemon {
     applet.ended = nil
     applet.startFailure = nil
     applet.isStopping = false
-    applet.isChild = true
     applet.reported = MessageBuffer()
     do throws(ControlError) {
       try makeGroup(for: applet)
@@ -77,6 +76,8 @@ extension Daemon {
       pid = try start(numbers, in: applet.group)
     }
     applet.report = report
+    applet.child = Int32(truncatingIfNeeded: pid)
+    // nil where it has ended already, or there is no descriptor to look.
     applet.process = ProcessIdentity(pid: Int32(truncatingIfNeeded: pid))
     if let number = try? checked(linux_pidfd(Int32(truncatingIfNeeded: pid))) {
       applet.pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
@@ -105,17 +106,19 @@ extension Daemon {
     switch applet.reported.next() {
     case .message(let message):
       applet.report = nil
-      let value = message.withUnsafeBytes { JSONValue(parsing: $0) }
-      if let error = value?["error"], let end = RunEnd(record: error) {
-        applet.startFailure =
-          value?["image"] == .bool(true)
-          ? .badImage(applet.configuration.request.image, reason: end.reason) : .hostFailure(end.reason)
-      } else {
-        running(applet)
-      }
+      let value = message.withUnsafeBytes { JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }
+      applet.startFailure = Self.startFailure(value, image: applet.configuration.request.image)
+      if applet.startFailure == nil { running(applet) }
     // Without a report its end tells what was wrong.
-    case .incomplete, .tooLong: if result <= 0 { applet.report = nil }
+    case .incomplete: if result <= 0 { applet.report = nil }
+    case .tooLong: applet.report = nil
     }
+  }
+
+  /// Why a start failed, by the worker's report; nil where it runs.
+  static func startFailure(_ report: JSONValue?, image: String) -> ControlError? {
+    guard let error = report?["error"], let end = RunEnd(record: error) else { return nil }
+    return report?["image"] == .bool(true) ? .badImage(image, reason: end.reason) : .hostFailure(end.reason)
   }
 
   private func running(_ applet: AppletEntry) {
@@ -143,6 +146,7 @@ extension Daemon {
     if applet.report != nil { readReport(of: applet) }
     applet.report = nil
     applet.process = nil
+    applet.child = nil
     applet.pidfd = nil
     applet.timer = nil
     applet.ended = Daemon.wallClock
@@ -340,7 +344,7 @@ extension Daemon {
     {
       applet.process = known
       applet.pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
-      applet.isChild = linux_is_child(known.pid)
+      if linux_is_child(known.pid) { applet.child = known.pid }
       applet.state = .running
       return tell(.info, "taken over", name, "pid \(known.pid)")
     }

@@ -194,7 +194,10 @@ extension Daemon {
       members.append(JSONMember("resident", .integer(bytes)))
     }
     try ask(applet, Call("Inspect"), connection) { value in
-      if case .object(let more) = value { members += more }
+      // What the applet's process knows of itself; of the rest the daemon knows better.
+      for name in ["calls", "cpu_time", "regions", "registers", "symbol"] {
+        if let more = value[name] { members.append(JSONMember(name, more)) }
+      }
       return .success(.object(members))
     }
     return nil

@@ -61,15 +61,27 @@ public struct RunEnd: Equatable, Sendable {
     .array(registers.map { $0.json })
   }
 
-  /// Reads what a worker, or a daemon before, has written; nil for anything else.
+  /// Reads what a worker, or a daemon before, has written; nil for anything else. A worker may have been taken over, and what it
+  /// leaves goes into the log and to every client that lists applets: it is cut to what a worker would say.
   init?(record: JSONValue) {
-    guard case .integer(let code)? = record["code"], case .string(let reason)? = record["reason"] else { return nil }
-    self.init(code: Int32(truncatingIfNeeded: code), reason: reason)
-    if case .integer(let status)? = record["status"] { self.status = UInt8(truncatingIfNeeded: status) }
-    if case .integer(let signal)? = record["signal"] { self.signal = Int32(truncatingIfNeeded: signal) }
-    if case .string(let symbol)? = record["symbol"] { self.symbol = symbol }
+    guard case .integer(let code)? = record["code"], let code = Int32(exactly: code),
+      let reason = Self.line(record["reason"], most: Self.longestReason)
+    else { return nil }
+    self.init(code: code, reason: reason)
+    if case .integer(let status)? = record["status"] { self.status = UInt8(exactly: status) }
+    if case .integer(let signal)? = record["signal"] { self.signal = Int32(exactly: signal) }
+    symbol = Self.line(record["symbol"], most: Self.longestWord)
     guard case .array(let list)? = record["registers"] else { return }
-    registers = list.compactMap { RegisterValue($0) }
+    registers = list.prefix(Self.mostRegisters).compactMap { RegisterValue($0) }
+  }
+
+  /// Bytes that a reason, and a symbol or a register's name or value, have at most; registers that there are at most.
+  static let longestReason = 1024
+  static let longestWord = 128
+  static let mostRegisters = RegisterValue.mostProcessors * 40
+
+  fileprivate static func line(_ value: JSONValue?, most: Int) -> String? {
+    if case .string(let text)? = value { text.printable(most: most) } else { nil }
   }
 }
 
@@ -80,6 +92,9 @@ public struct RegisterValue: Equatable, Sendable {
   let value: String
   /// Which processor's, where there are several.
   let processor: Int?
+
+  /// Processors whose registers a reply has room for.
+  static let mostProcessors = 64
 
   var json: JSONValue {
     var members = [JSONMember("name", .string(name)), JSONMember("value", .string(value))]
@@ -100,7 +115,7 @@ public struct RegisterValue: Equatable, Sendable {
   static func listOfAll(of context: ExecCtx) -> [RegisterValue] {
     guard context.processorCount > 1 else { return list(of: context) }
     var all: [RegisterValue] = []
-    for processor in 0..<min(context.processorCount, 64) {
+    for processor in 0..<min(context.processorCount, mostProcessors) {
       guard (try? context.show(processor: processor)) != nil else { continue }
       all += list(of: context, processor: processor)
     }
@@ -115,7 +130,9 @@ public struct RegisterValue: Equatable, Sendable {
 
   /// nil for what is no such record.
   init?(_ record: JSONValue) {
-    guard case .string(let name)? = record["name"], case .string(let value)? = record["value"] else { return nil }
+    guard let name = RunEnd.line(record["name"], most: RunEnd.longestWord),
+      let value = RunEnd.line(record["value"], most: RunEnd.longestWord)
+    else { return nil }
     if case .integer(let processor)? = record["processor"] {
       self.init(name: name, value: value, processor: Int(processor))
     } else {

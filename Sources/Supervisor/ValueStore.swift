@@ -10,7 +10,8 @@ import Monitor
 ///     24 …      the contents: a JSON object
 ///
 /// A change is written into the older place: whoever is interrupted amid it, or finds the disk full, leaves the newer one as it
-/// was.
+/// was. A place that no store has written, by what it holds, counts as empty: the process that wrote it may have been taken
+/// over.
 final class ValueStore {
   private let descriptor: Int32
   private var members: [JSONMember] = []
@@ -39,7 +40,7 @@ final class ValueStore {
   /// Sets a value, or removes it with nil.
   /// - Throws: `RPCError` where it cannot be kept: then nothing has changed.
   func set(_ key: String, _ value: String?) throws(RPCError) {
-    guard !key.isEmpty, key.utf8.count <= Self.longestKey else { throw RPCError("KV: a key has 1 to 128 bytes") }
+    guard Self.isKey(key) else { throw RPCError("KV: a key has 1 to 128 bytes") }
     var changed = members.filter { !$0.name.utf8.elementsEqual(key.utf8) }
     if let value { changed.append(JSONMember(key, .string(value))) }
     guard let contents = JSONValue.object(changed).encoded, contents.count <= Self.placeSize - Self.headerSize else {
@@ -70,14 +71,18 @@ final class ValueStore {
     let count = number(8)
     guard count <= UInt64(bytes.count - headerSize) else { return nil }
     let contents = bytes[headerSize..<headerSize + Int(count)]
-    guard checksum(number(0), contents) == number(16),
-      case .object(let members)? = contents.withUnsafeBytes({ JSONValue(parsing: $0) })
+    // There is a number behind each that a store gives.
+    guard number(0) < .max, checksum(number(0), contents) == number(16),
+      case .object(let members)? = contents.withUnsafeBytes({ JSONValue(parsing: $0, depthLimit: 1) }),
+      members.allSatisfy({ if case .string = $0.value { isKey($0.name) } else { false } })
     else { return nil }
     return (number(0), members)
   }
 
+  private static func isKey(_ text: String) -> Bool { (1...longestKey).contains(text.utf8.count) }
+
   /// FNV-1a, 64 bits: tells a write that was cut short from a whole one.
-  private static func checksum(_ sequence: UInt64, _ bytes: ArraySlice<UInt8>) -> UInt64 {
+  static func checksum(_ sequence: UInt64, _ bytes: ArraySlice<UInt8>) -> UInt64 {
     var sum: UInt64 = 0xcbf2_9ce4_8422_2325 ^ sequence
     for byte in bytes { sum = (sum ^ UInt64(byte)) &* 0x100_0000_01b3 }
     return sum

@@ -22,10 +22,11 @@ public enum Worker {
 
   /// What the process does: runs the applet that it was started for.
   /// - Returns: its exit status.
-  public static func run() -> Int32 {
-    let kernel = LinuxKernel()
+  public static func run() -> Int32 { run(kernel: LinuxKernel(), architecture: Architecture.host) }
+
+  static func run(kernel: any Kernel, architecture: Architecture?) -> Int32 {
     let end: RunEnd
-    do throws(Failure) { end = try run(kernel: kernel) } catch {
+    do throws(Failure) { end = try perform(kernel, architecture) } catch {
       var members = [JSONMember("error", error.end.record)]
       if error.isImage { members.append(JSONMember("image", .bool(true))) }
       report(.object(members))
@@ -35,8 +36,8 @@ public enum Worker {
     return end.code
   }
 
-  private static func run(kernel: any Kernel) throws(Failure) -> RunEnd {
-    guard let architecture = Architecture.host else { throw host("this host is neither ARM64 nor RISC-V") }
+  private static func perform(_ kernel: any Kernel, _ architecture: Architecture?) throws(Failure) -> RunEnd {
+    guard let architecture else { throw host("this host is neither ARM64 nor RISC-V") }
     let configuration = try readConfiguration(kernel)
     let request = configuration.request
     let image: AppletImage

@@ -41,19 +41,25 @@ struct WorkerConfiguration: Equatable {
 
   /// - Returns: nil for what is no such record.
   init?(_ value: JSONValue) {
-    guard case .string(let name)? = value["name"], AppletName.isValid(name), let request = value["request"],
-      let parsed = try? StartRequest(request), case .integer(let history)? = value["history"]
-    else { return nil }
-    self.name = name
-    self.request = parsed
-    self.history = history
-    isSandboxed = value["sandbox"] != .bool(false)
-    isLogJSON = value["log_json"] == .bool(true)
-    hasLogPrefix = value["log_prefix"] == .bool(true)
-    if case .integer(let restarts)? = value["restarts"] { self.restarts = restarts }
-    if case .integer(let started)? = value["started"] { self.started = started }
-    if case .integer(let user)? = value["user"] { self.user = UInt32(truncatingIfNeeded: user) }
-    if case .integer(let group)? = value["group"] { self.group = UInt32(truncatingIfNeeded: group) }
-    if case .string(let path)? = value["control_group"] { controlGroup = path }
+    let parameters = Parameters(value)
+    let ids: ClosedRange<Int64> = 0...Int64(UInt32.max)
+    do throws(ControlError) {
+      guard let request = value["request"], let history = try parameters.integer("history", in: 0...1 << 40) else {
+        return nil
+      }
+      name = try parameters.name()
+      self.request = try StartRequest(request)
+      self.history = history
+      isSandboxed = value["sandbox"] != .bool(false)
+      isLogJSON = value["log_json"] == .bool(true)
+      hasLogPrefix = value["log_prefix"] == .bool(true)
+      // A count that goes on, and a time of which ages are made.
+      restarts = try parameters.integer("restarts", in: 0...1 << 40) ?? 0
+      started = try parameters.integer("started", in: 0...1 << 50) ?? 0
+      // Another user's number than the one that was meant would be one too many.
+      user = try parameters.integer("user", in: ids).map { UInt32($0) }
+      group = try parameters.integer("group", in: ids).map { UInt32($0) }
+      controlGroup = try parameters.string("control_group")
+    } catch { return nil }
   }
 }

@@ -4,7 +4,7 @@ import JSON
 import Platform
 
 /// The options and words of a command about applets that there are.
-private struct AppletWords {
+struct AppletWords {
   var socket: String?
   var isJSON = false
   var isFollowing = false
@@ -87,27 +87,28 @@ private func readEnd(of name: String, _ client: Client, isJSON: Bool = false) th
 func list(_ words: ParsedWords) throws(Failure) -> Int32 {
   let words = try AppletWords(words, .ps, names: 0...0)
   let reply = try words.connect().call("List")
-  if words.isJSON {
-    say(json: reply)
-    return Status.success.rawValue
-  }
+  if words.isJSON { say(json: reply) } else { say(listing(reply, now: linux_clock(CLOCK_REALTIME) / 1_000_000)) }
+  return Status.success.rawValue
+}
+
+/// A line for each applet.
+/// - Parameter now: milliseconds since 1970.
+func listing(_ reply: JSONValue, now: Int64) -> String {
   var rows = [["NAME", "STATE", "PID", "AGE", "RESTARTS", "IMAGE"]]
-  let now = linux_clock(CLOCK_REALTIME) / 1_000_000
   for applet in reply.list("applets") {
     let state = applet.text("state")
     rows.append([
       applet.text("name"), state == "exited" ? "exited \(applet["end"]?.number("code") ?? 0)" : state,
-      applet["pid"] == nil ? "-" : "\(applet.number("pid"))", age(now - applet.number("started")),
+      applet["pid"] == nil ? "-" : "\(applet.number("pid"))", age(from: applet.number("started"), to: now),
       "\(applet.number("restarts"))", applet.text("image"),
     ])
   }
-  say(table(rows))
-  return Status.success.rawValue
+  return table(rows)
 }
 
-/// Milliseconds in the largest unit of which there is one.
-private func age(_ milliseconds: Int64) -> String {
-  let seconds = max(milliseconds, 0) / 1000
+/// The time between two moments in the largest unit of which there is one.
+private func age(from start: Int64, to now: Int64) -> String {
+  let seconds = start < 0 || now < start ? 0 : (now - start) / 1000
   switch seconds {
   case 0..<60: return "\(seconds)s"
   case 60..<3600: return "\(seconds / 60)m"
@@ -138,10 +139,12 @@ func table(_ rows: [[String]]) -> String {
 func inspect(_ words: ParsedWords) throws(Failure) -> Int32 {
   let words = try AppletWords(words, .inspect, names: 1...1)
   let reply = try words.connect().call("Inspect", named(words.names[0]))
-  if words.isJSON {
-    say(json: reply)
-    return Status.success.rawValue
-  }
+  if words.isJSON { say(json: reply) } else { say(inspection(reply)) }
+  return Status.success.rawValue
+}
+
+/// A line for each thing that is known of an applet.
+func inspection(_ reply: JSONValue) -> String {
   let applet = reply["applet"] ?? .null
   var rows: [[String]] = []
   for name in ["name", "state", "pid", "image", "memory", "restarts"] where applet[name] != nil {
@@ -160,14 +163,13 @@ func inspect(_ words: ParsedWords) throws(Failure) -> Int32 {
     let processor = register["processor"] == nil ? "" : "\(register.number("processor")):"
     rows.append([processor + register.text("name"), register.text("value")])
   }
-  say(table(rows))
-  return Status.success.rawValue
+  return table(rows)
 }
 
 private func plain(_ value: JSONValue?) -> String {
   switch value {
   case .integer(let number): "\(number)"
-  case .string(let text): text
+  case .string(let text): text.printable()
   default: "-"
   }
 }
@@ -193,7 +195,7 @@ private func follow(_ name: String, _ client: Client, toItsEnd: Bool) throws(Fai
 private func printNext(_ client: Client) throws(Failure) -> Bool {
   let reply = try client.next()
   let parameters = try accepted(reply)
-  guard let bytes = Base64.decode(parameters.text("data")) else {
+  guard case .string(let text)? = parameters["data"], let bytes = Base64.decode(text) else {
     throw .failed(.host, "the daemon's reply is no base64")
   }
   say(bytes: bytes)
@@ -260,7 +262,7 @@ private struct InputSource {
       bytes = []
       return
     }
-    bytes.removeFirst(min(Int(try accepted(reply).number("taken")), bytes.count))
+    bytes.removeFirst(max(min(Int(try accepted(reply).number("taken")), bytes.count), 0))
     if hasEnded, bytes.isEmpty { isDone = true }
   }
 }
@@ -275,21 +277,26 @@ func events(_ words: ParsedWords) throws(Failure) -> Int32 {
     if words.isJSON {
       say(json: event)
     } else if event["event"] != nil {
-      say(
-        padded("\(event.number("time"))", to: 15) + padded(event.text("event"), to: 13)
-          + padded(event.text("name"), to: 20) + event.text("detail") + "\n")
+      say(line(of: event))
     }
   }
+}
+
+func line(of event: JSONValue) -> String {
+  padded("\(event.number("time"))", to: 15) + padded(event.text("event"), to: 13)
+    + padded(event.text("name"), to: 20) + event.text("detail") + "\n"
 }
 
 /// `swiftlet metrics`.
 func metrics(_ words: ParsedWords) throws(Failure) -> Int32 {
   let words = try AppletWords(words, .metrics, names: 0...0)
   let reply = try words.connect().call("Metrics")
-  if words.isJSON {
-    say(json: reply)
-  } else if case .object(let members) = reply {
-    say(table(members.map { [$0.name, plain($0.value)] }))
-  }
+  if words.isJSON { say(json: reply) } else { say(figures(reply)) }
   return Status.success.rawValue
+}
+
+/// A line for each number.
+func figures(_ reply: JSONValue) -> String {
+  guard case .object(let members) = reply else { return "" }
+  return table(members.map { [$0.name.printable(), plain($0.value)] })
 }

@@ -109,9 +109,9 @@ extension JSONValue {
     return 0
   }
 
-  /// A member's text, or an empty one.
+  /// A member's text, or an empty one. A terminal finds no commands in it.
   func text(_ name: String) -> String {
-    if case .string(let text)? = self[name] { return text }
+    if case .string(let text)? = self[name] { return text.printable() }
     return ""
   }
 

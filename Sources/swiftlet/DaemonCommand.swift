@@ -13,8 +13,8 @@ let daemonOptions = [
   Option("no-sandbox", help: "let applets' processes keep the rights that they do not need (docs/sandbox.md)"),
 ]
 
-/// `swiftlet daemon`.
-func daemon(_ words: ParsedWords) throws(Failure) -> Int32 {
+/// What the words of `swiftlet daemon` ask for.
+func daemonRequest(_ words: ParsedWords) throws(Failure) -> DaemonOptions {
   var options = DaemonOptions()
   options.version = version.description
   for (index, value) in words.options {
@@ -53,6 +53,12 @@ func daemon(_ words: ParsedWords) throws(Failure) -> Int32 {
     }
   }
   if let word = words.operands.first { throw .usage(.daemon, "unexpected word '\(word)'") }
+  return options
+}
+
+/// `swiftlet daemon`.
+func daemon(_ words: ParsedWords) throws(Failure) -> Int32 {
+  var options = try daemonRequest(words)
   // systemd's sockets begin at 3 (sd_listen_fds(3)); all but the first are none of ours.
   if linux_handed_over() > 0 {
     options.inheritedSocket = 3

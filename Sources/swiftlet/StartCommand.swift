@@ -30,8 +30,8 @@ let startOptions = [
   socketOption, jsonOption,
 ]
 
-/// `swiftlet start`.
-func start(_ words: ParsedWords) throws(Failure) -> Int32 {
+/// What the words of `swiftlet start` ask for; the image is the first operand.
+func startRequest(_ words: ParsedWords) throws(Failure) -> (request: StartRequest, socket: String?, isJSON: Bool) {
   var request = StartRequest()
   var socket: String?
   var isJSON = false
@@ -89,8 +89,16 @@ func start(_ words: ParsedWords) throws(Failure) -> Int32 {
   if !request.isSecure, request.copies > 0 {
     throw .usage(.start, "--lockstep and --shadows are for applets, not for --non-secure")
   }
-  guard let path = words.operands.first else { throw .usage(.start, "the applet's file is missing") }
+  guard !words.operands.isEmpty else { throw .usage(.start, "the applet's file is missing") }
   request.arguments = Array(words.operands.dropFirst())
+  return (request, socket, isJSON)
+}
+
+/// `swiftlet start`.
+func start(_ words: ParsedWords) throws(Failure) -> Int32 {
+  var (request, socket, isJSON) = try startRequest(words)
+  // There is one, as was looked at.
+  let path = words.operands[0]
   // The file goes along open: the daemon need not be able to see it. Its path tells what it is.
   let file: OwnedFD
   do { file = try OwnedFD(opening: path, flags: O_RDONLY | O_NOCTTY | O_NONBLOCK, kernel: LinuxKernel()) } catch {

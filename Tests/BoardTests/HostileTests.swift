@@ -10,12 +10,16 @@ struct HostileTests {
   static let session = Session(
     [Board.arm64, .riscv64].map { board in
       Case(
-        board, "hostile guests", script: "sh ../files/hostile.sh \(rounds) 2 \(floods.joined(separator: " "))",
+        board, "hostile guests", script: "sh ../files/hostile.sh \(rounds) 2 5 \(floods.joined(separator: " "))",
         output: .pattern(
           kinds.map { "\($0): \(rounds) runs, [0-9]+ calls, [0-9]+ ended, [0-9]+ stopped, 0 odd\n" }.joined()
             + floods.map {
               "\($0) for 2 s: [0-9]+ KiB, grown by -?[0-9]{1,2} KiB, ended with 124, its neighbour with 0\n"
             }.joined()
+            + daemonFloods.map { "\($0) under the daemon for 5 s: [0-9]+ KiB, grown by -?[0-9]{1,3} KiB\n" }.joined()
+            // About 256 KiB of output are kept, and two places of values; of lines 100, and ten a second from then on.
+            + "files of all: [0-9]{1,3} KiB, the daemon's log: [0-9]{1,3} lines\n"
+            + "5 of them stopped, the daemon ended with 0, a neighbour with 0\n"
             + "hello from Swift on \(board.architecture)\n"),
         // What a guest was stopped for.
         errors: .pattern("[^@]*"))
@@ -34,11 +38,13 @@ struct HostileTests {
   }
 
   private static let kinds = [
-    "calls", "calls in lockstep", "writes", "own code", "racing calls", "random code", "random code in system mode",
+    "calls", "calls in lockstep", "writes", "own code", "racing calls", "calls and writes in system mode", "random code",
+    "random code in system mode",
   ]
 
   /// What makes the monitor work as fast as it can, without its memory growing by 100 KiB.
   private static let floods = ["output"]
+  private static let daemonFloods = ["output", "rpc", "random", "log", "values", "daemon"]
 
   @Test(arguments: session.cases)
   func guests(_ entry: Case) async throws { try await entry.check(in: Self.session) }

@@ -12,16 +12,26 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 4096 };
+enum { MOST = 4096, PIDFD_OPEN = 434 };
 
 static atomic_long noted;
 static atomic_bool is_on;
+static atomic_long seen;
+static enum host_call failing_call;
 static long failing;
 static int failing_error;
 static enum host_call calls[MOST];
@@ -35,10 +45,14 @@ int count_entries(const char *folder) {
   return count;
 }
 
+bool has_children(void) { return waitpid(-1, NULL, WNOHANG) != -1; }
+
 void setvbuf_lines(void) { setvbuf(stdout, NULL, _IOLBF, 0); }
 
-void faults_begin(long number, int error) {
+void faults_begin(enum host_call call, long number, int error) {
+  failing_call = call;
   failing = number;
+  atomic_store(&seen, 0);
   failing_error = error;
   atomic_store(&noted, 0);
   atomic_store(&is_on, 1);
@@ -55,7 +69,10 @@ enum host_call faults_call(long number) {
 
 const char *faults_name(enum host_call call) {
   static const char *const names[] = {"open", "read", "write", "ppoll", "eventfd", "sigaction", "pthread_create",
-                                      "getrandom", "madvise", "timer_create", "timer_settime"};
+                                      "getrandom", "madvise", "timer_create", "timer_settime", "fstat", "pread",
+                                      "socket", "bind", "listen", "flock", "mkdir", "rename", "pipe2", "signalfd",
+                                      "inotify_init1", "accept4", "recvmsg", "sendmsg", "execve", "fcntl", "dup2",
+                                      "pidfd_open", "connect", "mkfifo"};
   return call < HOST_CALLS ? names[call] : "none";
 }
 
@@ -64,7 +81,7 @@ static int fault(enum host_call call) {
   if (!atomic_load(&is_on)) return 0;
   long number = atomic_fetch_add(&noted, 1);
   if (number < MOST) calls[number] = call;
-  return number == failing ? failing_error : 0;
+  return call == failing_call && atomic_fetch_add(&seen, 1) == failing ? failing_error : 0;
 }
 
 #define FAIL(call)           \
@@ -115,6 +132,111 @@ int ppoll(struct pollfd *wanted, nfds_t count, const struct timespec *limit, con
   return (int)real_syscall(SYS_ppoll, wanted, count, limit ? &copy : NULL, mask, _NSIG / 8);
 }
 
+int poll(struct pollfd *wanted, nfds_t count, int milliseconds) {
+  FAIL(HOST_POLL);
+  struct timespec limit = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000l};
+  return (int)real_syscall(SYS_ppoll, wanted, count, milliseconds < 0 ? NULL : &limit, NULL, _NSIG / 8);
+}
+
+int fstat(int fd, struct stat *status) {
+  FAIL(HOST_STAT);
+  return (int)real_syscall(SYS_fstat, fd, status);
+}
+
+ssize_t pread(int fd, void *to, size_t count, off_t offset) {
+  FAIL(HOST_PREAD);
+  return real_syscall(SYS_pread64, fd, to, count, offset);
+}
+
+int socket(int domain, int type, int protocol) {
+  FAIL(HOST_SOCKET);
+  return (int)real_syscall(SYS_socket, domain, type, protocol);
+}
+
+int bind(int fd, const struct sockaddr *address, socklen_t size) {
+  FAIL(HOST_BIND);
+  return (int)real_syscall(SYS_bind, fd, address, size);
+}
+
+int listen(int fd, int backlog) {
+  FAIL(HOST_LISTEN);
+  return (int)real_syscall(SYS_listen, fd, backlog);
+}
+
+int flock(int fd, int operation) {
+  FAIL(HOST_LOCK);
+  return (int)real_syscall(SYS_flock, fd, operation);
+}
+
+int mkdir(const char *path, mode_t mode) {
+  FAIL(HOST_MKDIR);
+  return (int)real_syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+}
+
+int mkfifo(const char *path, mode_t mode) {
+  FAIL(HOST_FIFO);
+  return (int)real_syscall(SYS_mknodat, AT_FDCWD, path, mode | S_IFIFO, 0);
+}
+
+int rename(const char *from, const char *to) {
+  FAIL(HOST_RENAME);
+  return (int)real_syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int pipe2(int ends[2], int flags) {
+  FAIL(HOST_PIPE);
+  return (int)real_syscall(SYS_pipe2, ends, flags);
+}
+
+int signalfd(int fd, const sigset_t *mask, int flags) {
+  FAIL(HOST_SIGNALFD);
+  return (int)real_syscall(SYS_signalfd4, fd, mask, _NSIG / 8, flags);
+}
+
+int inotify_init1(int flags) {
+  FAIL(HOST_INOTIFY);
+  return (int)real_syscall(SYS_inotify_init1, flags);
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags) {
+  FAIL(HOST_ACCEPT);
+  return (int)real_syscall(SYS_accept4, fd, address, size, flags);
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t size) {
+  FAIL(HOST_CONNECT);
+  return (int)real_syscall(SYS_connect, fd, address, size);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+  FAIL(HOST_RECEIVE);
+  return real_syscall(SYS_recvmsg, fd, message, flags);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+  FAIL(HOST_SEND);
+  return real_syscall(SYS_sendmsg, fd, message, flags);
+}
+
+int execve(const char *path, char *const words[], char *const variables[]) {
+  FAIL(HOST_EXEC);
+  return (int)real_syscall(SYS_execve, path, words, variables);
+}
+
+int dup2(int from, int to) {
+  FAIL(HOST_DUPLICATE);
+  return (int)real_syscall(SYS_dup3, from, to, 0);
+}
+
+int fcntl(int fd, int command, ...) {
+  va_list list;
+  va_start(list, command);
+  long argument = va_arg(list, long);
+  va_end(list);
+  FAIL(HOST_CONTROL);
+  return (int)real_syscall(SYS_fcntl, fd, command, argument);
+}
+
 int eventfd(unsigned count, int flags) {
   FAIL(HOST_EVENTFD);
   return (int)real_syscall(SYS_eventfd2, count, flags);
@@ -150,7 +272,25 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
   long a = va_arg(list, long), b = va_arg(list, long), c = va_arg(list, long), d = va_arg(list, long);
   long e = va_arg(list, long), f = va_arg(list, long);
   va_end(list);
+  if (number == PIDFD_OPEN) FAIL(HOST_PIDFD);
   if (number == SYS_timer_create) FAIL(HOST_TIMER_CREATE);
   if (number == SYS_timer_settime) FAIL(HOST_TIMER_SET);
   return real_syscall(number, a, b, c, d, e, f);
 }
+
+long client_connect(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+  long fd = real_syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0 || real_syscall(SYS_connect, fd, &address, sizeof address) == 0) return fd;
+  client_close((int)fd);
+  return -1;
+}
+
+long client_send(int fd, const void *from, size_t count) {
+  return real_syscall(SYS_sendto, fd, from, count, MSG_NOSIGNAL, NULL, 0);
+}
+
+long client_receive(int fd, void *to, size_t count) { return real_syscall(SYS_recvfrom, fd, to, count, 0, NULL, NULL); }
+
+void client_close(int fd) { real_syscall(SYS_close, fd); }

@@ -118,6 +118,7 @@ struct ParameterTests {
       (#"{"image":"/x","name":""}"#, "name"), (#"{"image":"/x","name":"../a"}"#, "name"),
       (#"{"image":"/x","name":".a"}"#, "name"), (#"{"image":"/x\u0000y"}"#, "image"),
       (#"{"image":"/x","arguments":[1]}"#, "arguments"), (#"{"image":"/x","arguments":"a"}"#, "arguments"),
+      ("{\"image\":\"/\(String(repeating: "x", count: 4095))\"}", "image"),
       (#"{"image":"/x","memory":-1}"#, "memory"), (#"{"image":"/x","memory":1.5}"#, "memory"),
       (#"{"image":"/x","restart":{"policy":"often"}}"#, "policy"),
       (#"{"image":"/x","limits":{"deadline":0}}"#, "deadline"), (#"{"image":"/x","cpus":2}"#, "cpus"),
@@ -129,6 +130,14 @@ struct ParameterTests {
     ])
   func badStart(text: String, parameter: String) {
     #expect(throws: ControlError.invalidParameter(parameter)) { try start(text) }
+  }
+
+  @Test("for people are lines in which a terminal finds no commands")
+  func printable() {
+    #expect("a\u{1b}[2J\n\u{7f}\u{9b}é\u{a0}\u{1F600}".printable() == "a?[2J???é\u{a0}\u{1F600}")
+    #expect("ééé".printable(most: 5) == "éé" && "".printable() == "")
+    let reply = Reply(ControlError.badImage("/tmp/\u{1b}c", reason: "none\r"))
+    #expect(reply.complaint == "/tmp/?c: none?")
   }
 
   @Test("of restarts double the delay up to a minute, and end at their limit")

@@ -21,6 +21,27 @@ struct PortTests {
     driver.attach(device, features: 1 << 32 | 2)
   }
 
+  @Test func aSocketWhoseOwnerIsBusyIsNotWaitedForAndNotTaken() throws {
+    defer { finish() }
+    let busy = path + "-3"
+    let listener = Int32(truncatingIfNeeded: linux_listen(busy))
+    try #require(listener >= 0)
+    // As many clients as wait for its owner, who takes none.
+    var clients: [Int] = []
+    while clients.last.map({ $0 >= 0 }) ?? true { clients.append(linux_connect(busy, false)) }
+    #expect(clients.last == -Int(EAGAIN))
+    let isDone = DispatchSemaphore(value: 0)
+    Foundation.Thread.detachNewThread {
+      #expect(throws: Errno(EADDRINUSE)) { try GuestPort(name: "third", path: busy, kernel: LinuxKernel()) }
+      isDone.signal()
+    }
+    #expect(isDone.wait(timeout: .now() + 10) == .success)
+    // Whoever waits yet is let go.
+    close(listener)
+    for client in clients where client >= 0 { close(Int32(client)) }
+    unlink(busy)
+  }
+
   private func finish() {
     device.close()
     unlink(path)

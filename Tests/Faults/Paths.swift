@@ -18,6 +18,8 @@ struct Variant {
     Variant(name: "arm64, mmio", architecture: .arm64, transport: .mmio),
     Variant(name: "riscv64", architecture: .riscv64, transport: nil),
   ]
+  /// Those of guests in system mode, which call in one way on each.
+  static let systemMode = [all[0], all[2]]
 }
 
 /// The typed errors of the paths, told apart by the errno that they carry.
@@ -26,6 +28,12 @@ enum PathError: Error {
   case kvm(KVMError)
   case exec(ExecError)
   case region(RegionError)
+  case connect(ConnectError)
+  case linux(LinuxError)
+  /// What a daemon answers, or cannot begin for; in words.
+  case control(String)
+  /// The daemon has left its client.
+  case left
   /// The path itself found something wrong: state that is neither the one before nor the one behind.
   case broken(String)
 
@@ -35,6 +43,10 @@ enum PathError: Error {
     case .kvm(let error): error.description
     case .exec(let error): error.description
     case .region(let error): error.description
+    case .connect(let error): error.description
+    case .linux(let error): error.description
+    case .control(let text): text
+    case .left: "the daemon has left"
     case .broken(let text): text
     }
   }
@@ -42,12 +54,18 @@ enum PathError: Error {
   var errno: Errno? {
     switch self {
     case .load(.image(.unreadable(let errno))): errno
-    case .load(.kvm(let error)), .kvm(let error), .exec(.kvm(let error)), .region(.kvm(let error)):
+    case .load(.kvm(let error)), .kvm(let error), .exec(.kvm(let error)), .region(.kvm(let error)),
+      .connect(.region(_, .kvm(let error))), .linux(.kvm(let error)):
       switch error {
       case .unavailable(let errno), .failed(_, let errno): errno
       case .version: nil
       }
-    case .exec(.output(let errno)), .exec(.input(let errno)), .exec(.host(let errno)): errno
+    case .exec(.output(let errno)), .exec(.input(let errno)), .exec(.host(let errno)), .connect(.host(let errno)),
+      .linux(.kernel(.unreadable(let errno))), .linux(.initrd(let errno)), .linux(.disk(_, .unreadable(let errno))),
+      .linux(.port(_, let errno)), .linux(.host(let errno)), .linux(.output(let errno)):
+      errno
+    // That is what the lock says.
+    case .linux(.disk(_, .inUse)): Errno(EAGAIN)
     default: nil
     }
   }
@@ -56,10 +74,18 @@ enum PathError: Error {
 /// Something that Swiftlet does, from the resources that it takes to their release.
 struct Path {
   let name: String
+  var variants = Variant.all
+  /// Whether it is a worker of a daemon's that fails.
+  var isInWorker = false
   /// Calls its argument when what may fail begins, and answers what it came to.
   let body: (ScriptedKernel, Variant, Stage) throws(PathError) -> String
 
-  static var all: [Path] { [start, copies, regions, run, lockstep, stop] }
+  static var all: [Path] {
+    [
+      start, copies, regions, run, lockstep, stop, systemStart, systemRun, systemStop, worlds, linuxStart, linuxRun,
+      linuxStop, daemonStart, daemonStop, workerStart,
+    ]
+  }
 
   private static var start: Path {
     Path(name: "start") { kernel, variant, stage throws(PathError) in
@@ -148,11 +174,11 @@ struct Path {
       kernel.script([{ $0.spin(pc: 0x8000_0048) }, { $0.call(APPLET_CALL_EXIT, 3) }])
       stage.begin()
       context.stop()
-      var outcomes = try finish(context, stage, flushing: false)
+      var outcomes = try finish(context, stage)
       kernel.script([{ $0.spin(pc: 0x8000_0048) }, { $0.call(APPLET_CALL_EXIT, 3) }])
       // A deadline stops it amid the guest's own code.
       context.deadline = Clock.monotonic + 2_000_000
-      do throws(PathError) { outcomes += try finish(context, stage, flushing: false) } catch {
+      do throws(PathError) { outcomes += try finish(context, stage) } catch {
         guard case .exec(.limit(.deadline)) = error else { throw error }
         outcomes += ", deadline"
       }
@@ -189,7 +215,7 @@ struct Path {
     ]
   }
 
-  private static func finish(_ context: ExecCtx, _ stage: Stage, flushing: Bool = true) throws(PathError) -> String {
+  static func finish(_ context: ExecCtx, _ stage: Stage) throws(PathError) -> String {
     do {
       switch try context.run() {
       case .exited(let status): return "exited \(status)"
@@ -198,11 +224,11 @@ struct Path {
     } catch { throw .exec(error) }
   }
 
-  private static func makeSystem(_ kernel: ScriptedKernel) throws(PathError) -> System {
+  static func makeSystem(_ kernel: ScriptedKernel) throws(PathError) -> System {
     do { return try System(kernel: kernel) } catch { throw .kvm(error) }
   }
 
-  private static func makeContext(_ kernel: ScriptedKernel, _ variant: Variant, _ stage: Stage) throws(PathError)
+  static func makeContext(_ kernel: ScriptedKernel, _ variant: Variant, _ stage: Stage) throws(PathError)
     -> ExecCtx
   {
     var options = ExecCtx.Options()

@@ -14,7 +14,11 @@ final class Stage {
   private let onBegin: () -> Void
   private let onPause: () -> Void
 
-  init(onBegin: @escaping () -> Void, onPause: @escaping () -> Void) {
+  /// What fails in a worker, where that is what is tried.
+  let workerFault: String
+
+  init(workerFault: String, onBegin: @escaping () -> Void, onPause: @escaping () -> Void) {
+    self.workerFault = workerFault
     var pair: [Int32] = [-1, -1]
 
     precondition(pipe(&pair) == 0)
@@ -23,7 +27,8 @@ final class Stage {
     (outputEnd, output) = (pair[0], pair[1])
     self.onBegin = onBegin
     self.onPause = onPause
-    for variant in Variant.all { _ = image(variant) }
+    for variant in Variant.all { _ = (image(variant), kernel(variant)) }
+    _ = disk
   }
 
   deinit { for descriptor in [input, inputEnd, output, outputEnd] { _ = linux_close(descriptor) } }
@@ -48,14 +53,46 @@ final class Stage {
 
   /// The path of an applet's file.
   func image(_ variant: Variant) -> String {
-    let path = "/tmp/swiftlet-faults-\(getpid())-\(variant.architecture.name).elf"
+    Self.file("\(variant.architecture.name).elf") { ELFBuilder.applet(variant.architecture).bytes() }
+  }
+
+  /// The path of a Linux kernel's: its header (Documentation/arch/arm64/booting.rst, riscv/boot-image-header.rst).
+  func kernel(_ variant: Variant) -> String {
+    Self.file("\(variant.architecture.name).linux") {
+      var bytes = [UInt8](repeating: 0, count: 4096)
+      bytes[17] = 0x10  // 4 KiB
+      bytes.replaceSubrange(56..<60, with: variant.architecture == .arm64 ? Array("ARMd".utf8) : Array("RSC\u{5}".utf8))
+      return bytes
+    }
+  }
+
+  /// The path of a disk's.
+  var disk: String { Self.file("disk") { [UInt8](repeating: 0x5a, count: 4096) } }
+
+  /// Paths where a socket, a folder and a worker's list of calls can be.
+  var socket: String { Self.path("socket") }
+  var folder: String { Self.path("applets") }
+  var list: String { Self.path("calls") }
+
+  private static func path(_ name: String) -> String { "/tmp/swiftlet-faults-\(getpid())-\(name)" }
+
+  private static func file(_ name: String, _ content: () -> [UInt8]) -> String {
+    let path = path(name)
     if access(path, F_OK) != 0 {
-      let bytes = ELFBuilder.applet(variant.architecture).bytes()
+      let bytes = content()
       let file = linux_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
       precondition(linux_write(Int32(file), bytes, bytes.count) == bytes.count)
       _ = linux_close(Int32(file))
     }
     return path
+  }
+
+  /// Removes the files.
+  static func removeFiles() {
+    for variant in Variant.all {
+      for kind in ["elf", "linux"] { unlink(path("\(variant.architecture.name).\(kind)")) }
+    }
+    for name in ["disk", "socket", "calls"] { unlink(path(name)) }
   }
 }
 
@@ -75,20 +112,6 @@ final class Plan {
     }
   }
 
-  /// Which call fails, and how.
-  private enum Fault {
-    case none
-    case kvm(number: Int, errno: Int32)
-    case host(number: Int, errno: Int32)
-
-    var errno: Int32 {
-      switch self {
-      case .none: 0
-      case .kvm(_, let errno), .host(_, let errno): errno
-      }
-    }
-  }
-
   private let every: Int
   private var turn: Int
   private(set) var total = Count()
@@ -100,9 +123,7 @@ final class Plan {
     turn = offset
   }
 
-  deinit {
-    for variant in Variant.all { unlink("/tmp/swiftlet-faults-\(getpid())-\(variant.architecture.name).elf") }
-  }
+  deinit { Stage.removeFiles() }
 
   func run(_ path: Path, _ variant: Variant) -> Count {
     var count = Count()
@@ -112,17 +133,23 @@ final class Plan {
       complain(path, variant, "it fails by itself: \(model.result)")
       return count
     }
-    let hostCalls = (0..<model.hostCalls).map { faults_call($0) }
+    var hostCalls = (0..<model.hostCalls).map { faults_call($0) }
+    if path.isInWorker { (seen, hostCalls) = WorkerProcess.calls(in: model.list) }
     count.calls = seen.count + hostCalls.count
-    for (number, call) in seen.enumerated() {
-      for errno in Errnos.of(call) where isTurn() {
-        check(path, variant, .kvm(number: number, errno: errno), "\(Self.name(call))", outcome, model.output, &count)
+    for (index, call) in seen.enumerated() {
+      let number = seen[..<index].count { $0 == call }
+      // Contexts made in a worker are made as anywhere: there it is how it tells of a failure that counts.
+      for errno in path.isInWorker ? [EIO, EINTR] : Errnos.of(call) where isTurn() {
+        let fault = Fault.kvm(call, number: number, errno: errno)
+        check(path, variant, fault, "\(Self.name(call)), number \(number),", outcome, model.output, &count)
       }
     }
-    for (number, call) in hostCalls.enumerated() {
+    for (index, call) in hostCalls.enumerated() {
+      let number = hostCalls[..<index].count { $0 == call }
       for errno in Errnos.of(call) where isTurn() {
-        let name = String(cString: faults_name(call))
-        check(path, variant, .host(number: number, errno: errno), name, outcome, model.output, &count)
+        let name = "\(String(cString: faults_name(call))), number \(number),"
+        check(
+          path, variant, .host(call, number: number, errno: errno), name, outcome, model.output, &count)
       }
     }
     total += count
@@ -148,36 +175,45 @@ final class Plan {
       if attempt.output != output { complain(path, variant, "\(what): its output is \(attempt.output)") }
     case .failure(let error):
       count.errors += 1
+      if error.text.contains("\n") { complain(path, variant, "\(what): not one line") }
+      if case .broken(let text) = error { return complain(path, variant, "\(what): \(text)") }
+      // A client that the daemon cannot talk to is left; and what a worker cannot say the daemon cannot tell.
+      switch error {
+      case .left, .control: return
+      default: break
+      }
       // A kernel without SMCCC filter: the copy of a context that calls through one cannot be made there.
       let isFilter = error.errno == .noSuchDevice && [ENODEV, ENOTTY].contains(fault.errno)
       if error.errno?.code != fault.errno, !isFilter { complain(path, variant, "\(what): \(error.text)") }
       // An interrupted call is made again.
       if fault.errno == EINTR { complain(path, variant, "\(what): it is not made again: \(error.text)") }
-      if error.text.contains("\n") { complain(path, variant, "\(what): not one line") }
     }
   }
 
   private func attempt(_ path: Path, _ variant: Variant, _ fault: Fault, onCall: @escaping (FaultPlan.Call) -> Void)
-    -> (result: Result<String, PathError>, output: String, hostCalls: Int)
+    -> (result: Result<String, PathError>, output: String, hostCalls: Int, list: String)
   {
     let kernel = ScriptedKernel(variant.architecture)
     let before = Resources.now
     var result: Result<String, PathError>
     var output = ""
     var hostCalls = 0
+    var list = ""
     var isOn = false
     do {
       let stage = Stage(
+        workerFault: path.isInWorker ? fault.text : "none",
         onBegin: {
           isOn = true
-          switch fault {
+          switch path.isInWorker ? .none : fault {
           case .none:
             kernel.plan = FaultPlan(call: .max, errno: 0) {
               if isOn { onCall($0) }; return false
             }
-            faults_begin(-1, 0)
-          case .kvm(let number, let errno): kernel.plan = FaultPlan(call: number, errno: errno)
-          case .host(let number, let errno): faults_begin(number, errno)
+            faults_begin(HOST_CALLS, -1, 0)
+          case .kvm(let call, let number, let errno):
+            kernel.plan = FaultPlan(call: number, errno: errno) { $0 == call }
+          case .host(let call, let number, let errno): faults_begin(call, number, errno)
           }
         },
         onPause: {
@@ -190,14 +226,16 @@ final class Plan {
       }
       if isOn { stage.pause() }
       output = stage.written()
+      list = stage.list
     }
+    if has_children() { complain(path, variant, "\(fault): a process is left") }
     if kernel.leaks != (0, 0) { complain(path, variant, "\(fault): left \(kernel.leaks)") }
     for violation in kernel.violations { complain(path, variant, "\(fault): \(violation)") }
     // A thread that has been joined is gone from /proc a moment later.
     let end = Clock.monotonic + 2_000_000_000
     while Resources.now != before, Clock.monotonic < end { sched_yield() }
     if Resources.now != before { complain(path, variant, "\(fault): before \(before), after \(Resources.now)") }
-    return (result, output, hostCalls)
+    return (result, output, hostCalls, list)
   }
 
   private func complain(_ path: Path, _ variant: Variant, _ text: String) {

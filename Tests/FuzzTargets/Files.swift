@@ -121,12 +121,32 @@ extension FuzzTarget {
       try? image.load(into: memory)
     },
     seeds: {
-      architectures.enumerated().map { index, architecture in
+      architectures.enumerated().flatMap { index, architecture in
         var header = [UInt8](repeating: 0, count: 64)
         header.replaceSubrange(16..<24, with: withUnsafeBytes(of: UInt64(0x10000).littleEndian) { Array($0) })
         let magic: [UInt8] = architecture == .arm64 ? [0x41, 0x52, 0x4d, 0x64] : [0x52, 0x53, 0x43, 0x05]
         header.replaceSubrange(56..<60, with: magic)
-        return [UInt8(index)] + seed(0x1000) + seed(256 << 20) + header + [UInt8](repeating: 0x90, count: 100)
+        let kernel = header + [UInt8](repeating: 0x90, count: 100)
+        let prefix = [UInt8(index)] + seed(0x1000) + seed(256 << 20)
+        // As it is, packed, and packed inside of an EFI program that unpacks it.
+        let packed = gzip(kernel)
+        var efi = [UInt8](repeating: 0, count: 64)
+        efi.replaceSubrange(0..<16, with: Array("MZ\0\0zimg".utf8) + [64, 0, 0, 0, UInt8(packed.count), 0, 0, 0])
+        efi.replaceSubrange(24..<28, with: Array("gzip".utf8))
+        return [prefix + kernel, prefix + packed, prefix + efi + packed]
       }
     })
+
+  /// A gzip stream (RFC 1952) of one stored block (RFC 1951, 3.2.4).
+  private static func gzip(_ content: [UInt8]) -> [UInt8] {
+    var checksum = ~UInt32(0)
+    for byte in content {
+      checksum ^= UInt32(byte)
+      for _ in 0..<8 { checksum = checksum >> 1 ^ (checksum & 1 == 1 ? 0xedb8_8320 : 0) }
+    }
+    let count = UInt16(content.count)
+    let size = [count & 0xff, count >> 8, ~count & 0xff, ~count >> 8].map { UInt8($0) }
+    let end = [~checksum, UInt32(count)].flatMap { word in (0..<4).map { UInt8(word >> ($0 * 8) & 0xff) } }
+    return [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1] + size + content + end
+  }
 }

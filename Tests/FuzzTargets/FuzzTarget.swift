@@ -12,7 +12,9 @@ public struct FuzzTarget: Sendable {
   /// Good inputs, to begin with.
   public let seeds: @Sendable () -> [[UInt8]]
 
-  public static let all = [elf, tree, overlay, rpc, control, options, call, virtio, linux]
+  public static let all = [
+    elf, tree, overlay, rpc, control, options, call, virtio, linux, values, records, replies,
+  ]
 
   public static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }

@@ -7,8 +7,10 @@ extension FuzzTarget {
   static let options = FuzzTarget(
     name: "options", door: "options and sizes",
     run: { bytes in
-      var words: [String] = ["run"]
-      for line in bytes.split(separator: 0x0a, omittingEmptySubsequences: false) {
+      let commands: [Command] = [.run, .start, .daemon, .stop]
+      let command = commands[Int((bytes.first ?? 0) & 3)]
+      var words: [String] = [command.name.description]
+      for line in bytes.dropFirst().split(separator: 0x0a, omittingEmptySubsequences: false) {
         words.append(String(decoding: line.prefix { $0 != 0 }, as: UTF8.self))
       }
       guard words.count <= 64 else { return }
@@ -19,11 +21,20 @@ extension FuzzTarget {
       let copies = words.map { strdup($0) }
       defer { for copy in copies { free(copy) } }
       do throws(Failure) {
-        let parsed = try parse(copies[...], options: runOptions, command: .run)
-        if parsed.options.contains(where: { runOptions[$0.index].long.description == "linux" }) {
-          _ = try LinuxRequest(parsed)
-        } else {
-          _ = try RunRequest(parsed)
+        let parsed = try parse(copies[...], options: command.options, command: command)
+        switch command {
+        case .start:
+          let request = try startRequest(parsed).request
+          hold(request.arguments.count < words.count, "arguments are of the words")
+          _ = request.json
+        case .daemon: _ = try daemonRequest(parsed)
+        case .stop: _ = try AppletWords(parsed, command, names: 1...1000)
+        default:
+          if parsed.options.contains(where: { runOptions[$0.index].long.description == "linux" }) {
+            _ = try LinuxRequest(parsed)
+          } else {
+            _ = try RunRequest(parsed)
+          }
         }
       } catch {
         guard case .usage(_, let message) = error else { return }
@@ -31,10 +42,17 @@ extension FuzzTarget {
       }
     },
     seeds: {
-      [
+      let words = [
         "--memory\n16M\n--timeout\n1.5s\n--cpu-budget=500ms\nhello.elf\nan argument", "-m\n64G\n-v\n--lockstep\nx",
         "--shadows\n3\n--parallel\n--inject-faults\n5\nx", "--linux\n--cpus\n4\n--disk\na,ro\n--initrd\nb\nvmlinuz",
         "--transport\nmmio\n--no-sandbox\n--call-budget\n9223372036854775807ns\nx", "--help", "18446744073709551615K",
-      ].map { Array($0.utf8) }
+      ]
+      let others: [(UInt8, String)] = [
+        (1, "--name\na\n--restart\non-failure:3\n--restart-delay=2s\n--rpc\nS=unix:/tmp/s\nhello.elf\nx"),
+        (1, "-n\n../a\n--shadows=9\n--cpu-budget\n1h\n--rm\n-i\nx"),
+        (2, "--group\n4294967296\n--worker-user=0\n--grace\n10s\n--log-format\njson\n--no-sandbox"),
+        (3, "--grace\n5s\na\nb\n..."),
+      ]
+      return words.map { [0] + Array($0.utf8) } + others.map { [$0.0] + Array($0.1.utf8) }
     })
 }

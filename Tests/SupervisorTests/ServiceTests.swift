@@ -37,6 +37,37 @@ struct ValueStoreTests {
     }
   }
 
+  /// A place as a process that was taken over may leave it: whole, and of no store's making.
+  private func place(_ sequence: UInt64, _ contents: String) -> [UInt8] {
+    let body = Array(contents.utf8)
+    let header = [sequence, UInt64(body.count), ValueStore.checksum(sequence, body[...])]
+    return header.flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64($0 * 8)) } } + body
+  }
+
+  @Test(
+    "that no store has written are none, and can be set anew",
+    arguments: [
+      (.max, #"{"a":"1"}"#), (5, #"{"a":1}"#), (5, #"{"a":{"b":[]}}"#), (5, #"{"":"1"}"#), (5, "[]"),
+      (5, "{\"\(String(repeating: "k", count: 129))\":\"1\"}"),
+      (5, String(repeating: "{\"a\":", count: 1000) + "1" + String(repeating: "}", count: 1000)),
+    ] as [(UInt64, String)])
+  func foreign(sequence: UInt64, contents: String) throws {
+    try withFile { file in
+      let bytes = place(sequence, contents)
+      #expect(linux_pwrite(file, bytes, bytes.count, 0) == bytes.count)
+      let store = ValueStore(file)
+      #expect(store.keys.isEmpty)
+      try store.set("b", "2")
+      #expect(ValueStore(file).keys == ["b"])
+    }
+    // The same place is read where nothing is wrong with it.
+    try withFile { file in
+      let bytes = place(5, #"{"a":"1"}"#)
+      #expect(linux_pwrite(file, bytes, bytes.count, 0) == bytes.count)
+      #expect(ValueStore(file).keys == ["a"])
+    }
+  }
+
   @Test("are refused where they do not fit, with nothing changed")
   func limits() throws {
     try withFile { file in

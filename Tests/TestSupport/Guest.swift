@@ -150,9 +150,7 @@ public struct Guest {
   public func spin(pc: UInt64? = nil) -> Int {
     if let pc { processor.setRegister(architecture == .arm64 ? 0x6030_0000_0010_0040 : 0x8030_0000_0200_0000, pc) }
     let end = Clock.monotonic + 20_000_000_000
-    let page = UnsafeMutableRawPointer(run)
-    // immediate_exit is the run page's second byte.
-    while page.load(fromByteOffset: 1, as: UInt8.self) == 0 {
+    while linux_immediate_exit(run) == 0 {
       if Clock.monotonic > end { return -Int(ETIME) }
       usleep(200)
     }

@@ -26,6 +26,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
   public var runsApplets = true
   /// Makes calls fail.
   public var plan: FaultPlan?
+  /// Entries after which a vCPU's KVM_RUN fails with an errno that no kernel answers here, for guests that call for ever until
+  /// they are found out: where they are not, the test fails instead of going on.
+  public var mostEntries = Int.max
 
   /// A memory slot of a virtual machine.
   public struct Slot: Equatable, Sendable {
@@ -77,12 +80,14 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     case device
     case machine(Machine)
     case processor(Processor)
+    case controller
     case file
   }
 
   let lock = Lock()
   private var objects: [Int32: Object] = [:]
-  private var nextDescriptor: Int32 = 1_000_000
+  private static let firstDescriptor: Int32 = 1_000_000
+  private var nextDescriptor = firstDescriptor
   private var mappings: [UInt: Int] = [:]
   /// Every vCPU that was ever made.
   public private(set) var processors: [Processor] = []
@@ -117,6 +122,8 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     lock.withLock {
       switch objects.removeValue(forKey: descriptor) {
       case .file: return linux_close(descriptor)
+      // A descriptor of the real kernel's that was handed over.
+      case nil where descriptor < Self.firstDescriptor && linux_close(descriptor) == 0: return 0
       case nil:
         complain("close of descriptor \(descriptor), which is not open")
         return -Int(EBADF)
@@ -165,6 +172,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     case .machine(let machine): return lock.withLock { machineControl(machine, request, argument) }
     case .processor(let processor) where request == LINUX_KVM_RUN: return run(processor)
     case .processor(let processor): return lock.withLock { processorControl(processor, request, argument) }
+    // Its attributes are as they are wanted to be.
+    case .controller:
+      return [LINUX_KVM_SET_DEVICE_ATTR, LINUX_KVM_GET_DEVICE_ATTR].contains(request) ? 0 : -Int(ENOTTY)
     case .file, nil: return -Int(EBADF)
     }
   }
@@ -205,6 +215,12 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       guard !processors.contains(where: { $0.machine === machine && $0.entries > 0 }) else { return -Int(EBUSY) }
       machine.forwarded.append(range)
       return 0
+    case LINUX_KVM_CREATE_DEVICE:
+      var device = value(argument, kvm_create_device.self)
+      device.fd = UInt32(make(.controller))
+      UnsafeMutableRawPointer(bitPattern: argument)?.storeBytes(of: device, as: kvm_create_device.self)
+      return 0
+    case LINUX_KVM_IOEVENTFD, LINUX_KVM_IRQ_LINE: return 0
     case LINUX_KVM_CREATE_VCPU:
       let processor = Processor(machine, number: processors.count, isApplet: runsApplets)
       processors.append(processor)
@@ -260,6 +276,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
           from: processor.registers[register.id] ?? [UInt8](repeating: 0, count: size), byteCount: size)
       }
       return 0
+    case LINUX_KVM_INTERRUPT where architecture == .riscv64: return 0
     default: return -Int(ENOTTY)
     }
   }
@@ -268,10 +285,11 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     guard processor.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
     guard let page = processor.runPage else { return -Int(EFAULT) }
     let run = page.assumingMemoryBound(to: kvm_run.self)
-    if run.pointee.immediate_exit != 0 {
+    if linux_immediate_exit(run) != 0 {
       run.pointee.exit_reason = LINUX_KVM_EXIT_INTR.rawValue
       return -Int(EINTR)
     }
+    guard processor.entries < mostEntries else { return -Int(ETIME) }
     lock.withLock { processor.entries += 1 }
     let guest = Guest(processor, run: run, architecture: architecture)
     // The shim does so at each entry.

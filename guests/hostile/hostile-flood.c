@@ -1,21 +1,36 @@
-/* Makes the monitor work as fast as it can, for ever (argument: output, rpc or random): lines, requests, random numbers. */
+/* Makes the monitor work as fast as it can, for ever (argument: output, rpc, random, log or values): lines, requests, random
+ * numbers, lines of the daemon's log, values to keep. */
 #include "hostile.h"
 
 static uint8_t room[1 << 14];
+
+static void request(const char *text, size_t length) {
+  applet_rpc_request(text, length);
+  applet_rpc_response(room, sizeof room);
+}
 
 int main(void) {
   struct arguments arguments;
   arguments_load(&arguments);
   const char *what = argument(&arguments, 1);
-  static const char request[] = "{\"method\":\"RPC.Echo\",\"params\":[\"again\"],\"id\":1}";
+  static const char echo[] = "{\"method\":\"RPC.Echo\",\"params\":[\"again\"],\"id\":1}";
+  static const char log[] = "{\"method\":\"Log.Error\",\"params\":[\"again\"],\"id\":1}";
+  static char set[8192] = "{\"method\":\"KV.Set\",\"params\":[{\"key\":\"k\",\"value\":\"";
+  static const char end[] = "\"}],\"id\":1}";
   memset(room, '.', sizeof room);
   for (size_t i = 63; i < sizeof room; i += 64) {
     room[i] = '\n';
   }
+  size_t head = strlen(set), tail = sizeof set - sizeof end;
+  memset(set + head, '.', tail - head);
+  memcpy(set + tail, end, sizeof end);
   for (;;) {
     if (text_after(what, "rpc") != NULL) {
-      applet_rpc_request(request, sizeof request - 1);
-      applet_rpc_response(room, sizeof room);
+      request(echo, sizeof echo - 1);
+    } else if (text_after(what, "log") != NULL) {
+      request(log, sizeof log - 1);
+    } else if (text_after(what, "values") != NULL) {
+      request(set, sizeof set - 1);
     } else if (text_after(what, "random") != NULL) {
       applet_getrandom(room, sizeof room);
     } else {

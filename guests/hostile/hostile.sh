@@ -1,11 +1,14 @@
-# Runs hostile guests on a board, in the folder of the applets: sh hostile.sh ROUNDS SECONDS FLOOD…. For each kind a line:
+# Runs hostile guests on a board, in the folder of the applets: sh hostile.sh ROUNDS SECONDS DAEMON-SECONDS FLOOD…. For each kind a
+# line:
 #   KIND: RUNS runs, CALLS calls, ENDED ended by themselves, STOPPED stopped, ODD odd
 # Odd is a status that swiftlet does not have for such a guest, death by a signal among them; its messages follow.
 # ../files/code-N are programs of random instructions, where there are any. Then guests that make the monitor work as fast as
-# they can for SECONDS each, one for each FLOOD (output, rpc, random): the memory that the process has in use may not grow meanwhile, and a neighbour gets its turn.
+# they can for SECONDS each, one for each FLOOD (output, rpc, random): the memory that the process has in use may not grow
+# meanwhile, and a neighbour gets its turn. The same under a daemon for DAEMON-SECONDS, one of each kind at once, with what the
+# daemon has in use, what it keeps of them in files, and how many lines they put into its log.
 
-rounds=$1 seconds=$2
-shift 2
+rounds=$1 seconds=$2 daemon_seconds=$3
+shift 3
 floods=$*
 
 # KIND NUMBER-OF-CALLS-OR-WRITES COMMAND…: runs it once a round with the round's number in place of SEED.
@@ -35,25 +38,64 @@ try "calls in lockstep" 200 --timeout 10s --shadows 2 hostile-calls.elf SEED 200
 try writes 20000 --timeout 2s hostile-memory.elf SEED 20000
 try "own code" 0 --timeout 2s hostile-code.elf SEED
 try "racing calls" 500 --timeout 10s --non-secure --cpus 2 system-race.elf SEED 500
+try "calls and writes in system mode" 500 --timeout 5s --non-secure system-hostile.elf SEED 500
 [ ! -e ../files/code-1 ] || try "random code" 0 --timeout 100ms ../files/code-SEED
 [ ! -e ../files/code-1 ] || try "random code in system mode" 0 --timeout 100ms --non-secure ../files/code-SEED
+
+resident() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status"; }
 
 # KIND: how the process's memory grows between two moments, in KiB, and how a neighbour that starts between them ends.
 flood() {
   swiftlet run --timeout "$((seconds + 6))s" hostile-flood.elf "$1" >/dev/null 2>&1 &
   pid=$!
   sleep 1
-  before=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status)
+  before=$(resident $pid)
   swiftlet run --timeout 20s hello.elf >/dev/null
   neighbour=$?
   sleep "$seconds"
-  after=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' /proc/$pid/status)
+  after=$(resident $pid)
   wait $pid
   status=$?
   [ -n "$after" ] || echo "$1: it has ended too early"
   echo "$1 for $seconds s: $before KiB, grown by $((after - before)) KiB, ended with $status, its neighbour with $neighbour"
 }
 for kind in $floods; do flood $kind; done
+
+# The same for all kinds at once, as applets of a daemon.
+daemon_floods() {
+  export SWIFTLET_SOCKET=/run/hostile.socket
+  swiftlet daemon --socket $SWIFTLET_SOCKET --state /run/hostile 2>/tmp/hostile-log &
+  daemon=$!
+  until swiftlet metrics >/dev/null 2>&1; do usleep 20000; done
+  kinds="output rpc random log values"
+  for kind in $kinds; do swiftlet start --name $kind hostile-flood.elf $kind >/dev/null; done
+  sleep 2
+  for name in $kinds daemon; do
+    pid=$daemon
+    [ $name = daemon ] || pid=$(swiftlet inspect $name | sed -n 's/^pid  *//p')
+    eval "pid_$name=$pid before_$name=$(resident "$pid")"
+  done
+  swiftlet start --name neighbour hello.elf >/dev/null && swiftlet wait neighbour
+  neighbour=$?
+  sleep "$daemon_seconds"
+  for name in $kinds daemon; do
+    eval "pid=\$pid_$name before=\$before_$name"
+    after=$(resident "$pid")
+    [ -n "$after" ] || echo "$name: it has ended too early"
+    echo "$name under the daemon for $daemon_seconds s: $before KiB, grown by $((after - before)) KiB"
+  done
+  echo "files of all: $(du -sk /run/hostile | cut -f1) KiB, the daemon's log: $(wc -l </tmp/hostile-log) lines"
+  stopped=0
+  for kind in $kinds; do
+    swiftlet stop $kind
+    swiftlet wait $kind 2>/dev/null
+    [ $? != 125 ] || stopped=$((stopped + 1))
+  done
+  kill $daemon
+  wait $daemon
+  echo "$stopped of them stopped, the daemon ended with $?, a neighbour with $neighbour"
+}
+daemon_floods
 
 # Whoever comes after them finds the host as it was.
 swiftlet run hello.elf | head -n 1

@@ -168,6 +168,14 @@ int linux_getopt_index(void);
 static inline int linux_kick_signal(void) { return SIGUSR1; }
 /// Installs the handler of the kick signal for the process; idempotent.
 long linux_kick_install(void);
+/// Sets `immediate_exit`, with which KVM_RUN comes back at once, or takes it back: any thread does so, and the kernel looks.
+static inline void linux_set_immediate_exit(struct kvm_run *run, uint8_t value) {
+  __atomic_store_n(&run->immediate_exit, value, __ATOMIC_RELAXED);
+}
+static inline uint8_t linux_immediate_exit(const struct kvm_run *run) {
+  return __atomic_load_n(&run->immediate_exit, __ATOMIC_RELAXED);
+}
+
 /// The run page (struct kvm_run) that a kick of the calling thread marks with `immediate_exit`; NULL for none.
 extern _Thread_local struct kvm_run *volatile linux_kicked_run;
 static inline void linux_kick_target(struct kvm_run *run) { linux_kicked_run = run; }

@@ -36,7 +36,9 @@ public final class LinuxMachine: @unchecked Sendable {
     let (layout, memory) = try Self.load(
       options, addressLimit: 1 << UInt64(system.addressBits(of: architecture)), architecture: architecture,
       kernel: kernel)
-    let most = min(system.check(.maximumVCPUs), LinuxLayout.mostProcessors)
+    // Four where the kernel does not say (api.rst 4.7).
+    let said = system.check(.maximumVCPUs)
+    let most = min(said > 0 ? said : 4, LinuxLayout.mostProcessors)
     guard options.processors <= most else { throw .processors(most: most) }
     let machine: VirtualMachine
     do { machine = try system.makeVirtualMachine() } catch { throw .kvm(error) }
@@ -67,12 +69,18 @@ public final class LinuxMachine: @unchecked Sendable {
     var devices = LinuxDevices(
       description, options: options, memory: memory, interrupts: interrupts, loop: loop, output: output,
       kernel: kernel, complain: complain)
-    try devices.addConsoles(machine, onQuit: { run.end(.stopped) })
-    try devices.addEntropy(machine)
-    try devices.addDisks(machine)
-    try devices.addPorts(machine)
     let tree = memory.bytes(of: layout.tree)
-    do { _ = try devices.description.writeTree(to: tree, options.deviceTree) } catch { throw .deviceTree(error) }
+    do throws(LinuxError) {
+      try devices.addConsoles(machine, onQuit: { run.end(.stopped) })
+      try devices.addEntropy(machine)
+      try devices.addDisks(machine)
+      try devices.addPorts(machine)
+      do { _ = try devices.description.writeTree(to: tree, options.deviceTree) } catch { throw .deviceTree(error) }
+    } catch {
+      devices.ports?.close()
+      loop.stop()
+      throw error
+    }
     deviceTree = Array(treeIn: UnsafeRawBufferPointer(tree))
     if let deadline = options.deadline { loop.setAlarm(at: deadline) { run.end(.timeLimit) } }
 
@@ -98,7 +106,11 @@ public final class LinuxMachine: @unchecked Sendable {
     }
   }
 
-  deinit { ports?.close() }
+  // Devices and the loop know each other, where no run has ended.
+  deinit {
+    ports?.close()
+    loop.stop()
+  }
 
   /// Lets a signal stop the run; before it begins.
   /// - Throws: the kernel's error.
@@ -115,8 +127,9 @@ public final class LinuxMachine: @unchecked Sendable {
     defer { _ = terminal }
     let (run, bus, output) = (processors, bus, output)
     do throws(Errno) { try loop.start() } catch { run.fail(.host(error)) }
+    var threads: [Thread] = []
     for processor in run.processors.dropFirst() {
-      do throws(Errno) { _ = try Thread { run.serve(processor, bus: bus, output: output) } } catch {
+      do throws(Errno) { threads.append(try Thread { run.serve(processor, bus: bus, output: output) }) } catch {
         processor.control.ended()
         run.fail(.host(error))
       }
@@ -125,6 +138,8 @@ public final class LinuxMachine: @unchecked Sendable {
     defer {
       loop.stop()
       output.flush()
+      // Each has said its last word: what it holds it lets go of.
+      for thread in threads { thread.join() }
     }
     return try run.result()
   }
@@ -198,8 +213,8 @@ extension MachineDescription.Chosen {
     rngSeed = [UInt8](repeating: 0, count: 64)
     var seed: UInt64 = 0
     let results = [
-      rngSeed.withUnsafeMutableBytes { linux_getrandom($0.baseAddress, $0.count) },
-      withUnsafeMutableBytes(of: &seed) { linux_getrandom($0.baseAddress, $0.count) },
+      rngSeed.withUnsafeMutableBytes { room in uninterrupted { linux_getrandom(room.baseAddress, room.count) } },
+      withUnsafeMutableBytes(of: &seed) { room in uninterrupted { linux_getrandom(room.baseAddress, room.count) } },
     ]
     if let failed = results.first(where: { $0 < 0 }), let errno = Errno(result: failed) { throw .host(errno) }
     kaslrSeed = seed

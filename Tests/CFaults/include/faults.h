@@ -3,22 +3,36 @@
 #ifndef SWIFTLET_FAULTS_H
 #define SWIFTLET_FAULTS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 enum host_call {
   HOST_OPEN, HOST_READ, HOST_WRITE, HOST_POLL, HOST_EVENTFD, HOST_SIGACTION, HOST_THREAD, HOST_GETRANDOM, HOST_MADVISE,
-  HOST_TIMER_CREATE, HOST_TIMER_SET, HOST_CALLS
+  HOST_TIMER_CREATE, HOST_TIMER_SET, HOST_STAT, HOST_PREAD, HOST_SOCKET, HOST_BIND, HOST_LISTEN, HOST_LOCK, HOST_MKDIR, HOST_RENAME, HOST_PIPE,
+  HOST_SIGNALFD, HOST_INOTIFY, HOST_ACCEPT, HOST_RECEIVE, HOST_SEND, HOST_EXEC, HOST_CONTROL, HOST_DUPLICATE, HOST_PIDFD,
+  HOST_CONNECT, HOST_FIFO, HOST_CALLS
 };
 
 /// Entries of a folder; -1 where it cannot be read.
 int count_entries(const char *folder);
+/// Whether there is a child process, ended or not.
+bool has_children(void);
 /// Lets standard output go line by line, wherever it goes.
 void setvbuf_lines(void);
 
-/// From now on every call is noted; call `number` (from 0) fails with `error`, none where `error` is 0.
-void faults_begin(long number, int error);
+/// From now on every call is noted; call `number` (from 0) of that kind fails with `error`, none where `error` is 0.
+void faults_begin(enum host_call call, long number, int error);
 /// Ends it. Answers how many calls there were.
 long faults_end(void);
 /// The kind of a call since `faults_begin`; HOST_CALLS where there is no such call.
 enum host_call faults_call(long number);
 const char *faults_name(enum host_call call);
+
+// A client of a daemon on the same thread, whose calls are its own affair and never fail for a plan. It does not wait.
+long client_connect(const char *path);
+long client_send(int fd, const void *from, size_t count);
+/// -1 where nothing is there, 0 at the end.
+long client_receive(int fd, void *to, size_t count);
+void client_close(int fd);
 
 #endif

@@ -1,0 +1,73 @@
+import Control
+import JSON
+import Testing
+
+@testable import Supervisor
+
+@Suite("What an applet's process leaves")
+struct RecordTests {
+  private func record(_ text: String) -> JSONValue? {
+    Array(text.utf8).withUnsafeBytes { JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }
+  }
+
+  @Test("is told as it was")
+  func end() throws {
+    var end = RunEnd(code: 121, reason: "read from memory that it may not read, in café")
+    end.registers = [("x0", "0x1"), ("pc", "0x80000000")]
+    end.symbol = "main+0x10"
+    #expect(RunEnd(record: end.record)?.record == end.record)
+  }
+
+  @Test("is told in one short line, whatever it says")
+  func hostileEnd() throws {
+    let reason = "done\u{1b}[2J\nswiftlet: all is well" + String(repeating: "é", count: 1 << 20)
+    let register = JSONValue.object([
+      JSONMember("name", .string("x0\n")), JSONMember("value", .string(String(repeating: "1", count: 9999))),
+    ])
+    let value = JSONValue.object([
+      JSONMember("code", .integer(0)), JSONMember("status", .integer(256)), JSONMember("reason", .string(reason)),
+      JSONMember("symbol", .string("\u{9b}31m")), JSONMember("registers", .array(Array(repeating: register, count: 1000))),
+    ])
+    let end = try #require(RunEnd(record: value))
+    #expect(end.reason.hasPrefix("done?[2J?swiftlet: all is wellé"))
+    #expect(end.reason.utf8.count <= 1024)
+    // No status: not one of somebody else's choice.
+    #expect(end.status == nil && end.symbol == "?31m")
+    #expect(end.registers.count == 64 && end.registers[0].name == "x0?" && end.registers[0].value.utf8.count == 128)
+  }
+
+  @Test(
+    "and is no record is none",
+    arguments: [
+      "{}", "[]", "7", #"{"code":1}"#, #"{"code":4294967296,"reason":"x"}"#, #"{"code":"1","reason":"x"}"#,
+      #"{"code":1,"reason":["x"]}"#,
+    ])
+  func noEnd(text: String) throws { #expect(RunEnd(record: try #require(record(text))) == nil) }
+
+  @Test(
+    "is no configuration where a number is beyond what it can be",
+    arguments: [
+      ("restarts", Int64.max), ("restarts", -1), ("history", -1), ("started", .min), ("user", 1 << 32), ("group", -1),
+    ] as [(String, Int64)])
+  func configuration(name: String, number: Int64) throws {
+    var request = StartRequest()
+    request.image = "/a.elf"
+    var good = WorkerConfiguration(name: "a", request: request)
+    (good.user, good.group) = (1, 1)
+    #expect(WorkerConfiguration(good.json) == good)
+    guard case .object(let members) = good.json else { return }
+    let bad = members.map { $0.name == name ? JSONMember(name, .integer(number)) : $0 }
+    #expect(bad != members && WorkerConfiguration(.object(bad)) == nil)
+  }
+
+  @Test("as a report of its start is understood")
+  func report() throws {
+    #expect(Daemon.startFailure(record(#"{"running":true}"#), image: "/a") == nil)
+    #expect(
+      Daemon.startFailure(record(#"{"error":{"code":123,"reason":"no\u0007 KVM"}}"#), image: "/a")
+        == .hostFailure("no? KVM"))
+    #expect(
+      Daemon.startFailure(record(#"{"error":{"code":126,"reason":"bad"},"image":true}"#), image: "/a")
+        == .badImage("/a", reason: "bad"))
+  }
+}
