@@ -76,12 +76,15 @@ final class AppletEntry {
     return .object(members)
   }
 
+  /// Opens its process, a child; where no descriptor is left, the next signal tries again.
+  func openProcess() {
+    guard pidfd == nil, isChild, let process, let number = try? checked(linux_pidfd(process.pid)) else { return }
+    pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
+  }
+
   /// Sends the process a signal, if it has one.
   func kill(_ signal: Int32) {
-    // When it was started there may have been no descriptor left.
-    if pidfd == nil, let child, let number = try? checked(linux_pidfd(child)) {
-      pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
-    }
+    openProcess()
     if let pidfd { _ = linux_pidfd_kill(pidfd.number, signal) }
   }
 }

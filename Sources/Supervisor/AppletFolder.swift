@@ -87,6 +87,19 @@ struct ProcessIdentity: Equatable {
 
   /// The process of that id as it is now; nil where there is none, or it has ended and waits to be reaped.
   init?(pid: Int32) {
+    guard let (state, began) = Self.read(pid), state != 0x5a, state != 0x58 else { return nil }
+    self.pid = pid
+    self.began = began
+  }
+
+  /// A child that is not reaped, and may have ended already. One of which nothing can be read, no daemon to come knows again.
+  init(child pid: Int32) {
+    self.pid = pid
+    began = Self.read(pid)?.began ?? 0
+  }
+
+  /// The letter of its state, and its beginning.
+  private static func read(_ pid: Int32) -> (state: UInt8, began: Int64)? {
     guard let file = try? FileContents(streaming: "/proc/\(pid)/stat", limit: 4096, kernel: LinuxKernel()) else {
       return nil
     }
@@ -94,11 +107,10 @@ struct ProcessIdentity: Equatable {
     let bytes = Array(file.bytes)
     guard let name = bytes.lastIndex(of: 0x29) else { return nil }
     let fields = bytes[(name + 1)...].split(separator: 0x20)
-    guard fields.count > 19, fields[0].first != 0x5a, fields[0].first != 0x58,
+    guard fields.count > 19, let state = fields[0].first,
       let began = Int64(String(decoding: fields[19], as: UTF8.self))
     else { return nil }
-    self.pid = pid
-    self.began = began
+    return (state, began)
   }
 
   init?(_ record: JSONValue) {

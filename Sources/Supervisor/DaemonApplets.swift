@@ -76,14 +76,13 @@ extension Daemon {
       pid = try start(numbers, in: applet.group)
     }
     applet.report = report
-    applet.child = Int32(truncatingIfNeeded: pid)
-    // nil where it has ended already, or there is no descriptor to look.
-    applet.process = ProcessIdentity(pid: Int32(truncatingIfNeeded: pid))
-    if let number = try? checked(linux_pidfd(Int32(truncatingIfNeeded: pid))) {
-      applet.pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
-    }
+    let child = Int32(truncatingIfNeeded: pid)
+    let process = ProcessIdentity(child: child)
+    applet.child = child
+    applet.process = process
+    applet.openProcess()
     // Without the record a daemon to come would call the applet lost.
-    if let process = applet.process { try? folder.write("process", process.json) }
+    try? folder.write("process", process.json)
     counters.started += 1
   }
 

@@ -1,0 +1,48 @@
+// usage: service PATH [leave]
+//
+// Serves JSON-RPC 1.0 at a Unix socket, a line a message, to one client after the other: a call's result is the call's method and
+// parameters, as a text. With `leave` it closes the connection in the place of an answer.
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+// What stands behind a member's name, up to one of the characters.
+static int member(const char *line, const char *name, const char *ends, char *to, size_t size) {
+  const char *at = strstr(line, name);
+  if (!at) return 0;
+  at += strlen(name);
+  size_t length = strcspn(at, ends);
+  if (length >= size) return 0;
+  memcpy(to, at, length);
+  to[length] = 0;
+  return 1;
+}
+
+int main(int count, char **words) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (count < 2 || strlen(words[1]) >= sizeof address.sun_path) return 122;
+  strcpy(address.sun_path, words[1]);
+  unlink(words[1]);
+  int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 8) < 0) {
+    perror("service");
+    return 123;
+  }
+  for (int client; (client = accept(listener, NULL, NULL)) >= 0; close(client)) {
+    FILE *in = fdopen(dup(client), "r"), *out = fdopen(dup(client), "w");
+    char line[4096], method[100], parameters[1000], number[30];
+    while (fgets(line, sizeof line, in) && count < 3) {
+      if (!member(line, "\"method\":\"", "\"", method, sizeof method) ||
+          !member(line, "\"params\":[", "]", parameters, sizeof parameters) ||
+          !member(line, "\"id\":", ",}", number, sizeof number))
+        break;
+      fprintf(out, "{\"id\":%s,\"result\":\"%s of %s\",\"error\":null}\n", number, method, parameters);
+      fflush(out);
+    }
+    fclose(in);
+    fclose(out);
+  }
+  return 0;
+}
