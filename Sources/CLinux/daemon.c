@@ -29,16 +29,16 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
     int moved[MOST_DESCRIPTORS];
     // First out of the way of each other, then into place.
     for (int fd = 0; fd < count && !failure; fd++) {
-      moved[fd] = fcntl(fds[fd], F_DUPFD_CLOEXEC, MOST_DESCRIPTORS);
+      moved[fd] = fcntl(fds[fd], F_DUPFD, MOST_DESCRIPTORS);
       if (moved[fd] < 0) failure = errno;
     }
     for (int fd = 0; fd < count && !failure; fd++)
       if (dup2(moved[fd], fd) < 0) failure = errno;
     if (!failure) {
-      // What stays open closes with the exec below, since everything of the daemon's does.
       syscall(CLOSE_RANGE, count, ~0u, 0);
       setsid();
-      for (int number = 1; number < 32; number++) signal(number, SIG_DFL);
+      // Of all that the daemon has set, what it ignores alone outlives the exec.
+      signal(SIGPIPE, SIG_DFL);
       sigset_t nothing;
       sigemptyset(&nothing);
       sigprocmask(SIG_SETMASK, &nothing, NULL);

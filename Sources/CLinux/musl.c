@@ -25,6 +25,15 @@ void arc4random_buf(void *to, size_t count) {
   }
 }
 
+// Swift's every allocation comes here. musl allocates more than was asked for and cuts off what is in front, whatever the
+// alignment is; its malloc aligns to 16 bytes by itself.
+int posix_memalign(void **made, size_t alignment, size_t size) {
+  void *memory = alignment <= 16 ? malloc(size) : aligned_alloc(alignment, size);
+  if (!memory) return ENOMEM;
+  *made = memory;
+  return 0;
+}
+
 // C23's number parsing, and the checked calls of -D_FORTIFY_SOURCE: the size that they check is their third argument, and
 // the compiler has proved the buffer to be that large, or does not know.
 long long __isoc23_strtoll(const char *text, char **end, int base) { return strtoll(text, end, base); }

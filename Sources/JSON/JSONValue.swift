@@ -15,7 +15,9 @@ public enum JSONValue: Equatable, Sendable {
   /// The member of an object; nil where this is no object or has none of that name.
   public subscript(name: String) -> JSONValue? {
     guard case .object(let members) = self else { return nil }
-    return members.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
+    // Most names differ in length, which is found out sooner.
+    let count = name.utf8.count
+    return members.first { $0.name.utf8.count == count && $0.name.utf8.elementsEqual(name.utf8) }?.value
   }
 }
 
@@ -109,14 +111,23 @@ extension JSONValue {
     defer { swiftlet_json_release(value) }
     // Seventeen digits tell every number from every other; most need fewer.
     let flags = Int(JSON_COMPACT | JSON_ENCODE_ANY) | (digits & 0x1f) << 11  // JSON_REAL_PRECISION
-    let size = json_dumpb(value, nil, 0, flags)
-    guard size > 0 else { return nil }
-    var text = [UInt8](repeating: 0, count: size)
-    let written = text.withUnsafeMutableBytes {
-      json_dumpb(value, $0.bindMemory(to: CChar.self).baseAddress, size, flags)
+    // What is written says how long it is, and needs to be written again only where the room is too small for it.
+    var room = 1024
+    while true {
+      let size = withUnsafeTemporaryAllocation(byteCount: room, alignment: 1) { buffer -> Result<[UInt8]?, Longer> in
+        let size = json_dumpb(value, buffer.bindMemory(to: CChar.self).baseAddress, buffer.count, flags)
+        guard size <= buffer.count else { return .failure(Longer(size: size)) }
+        return .success(size > 0 ? Self.escapedAsGo(UnsafeRawBufferPointer(rebasing: buffer[..<size])) : nil)
+      }
+      switch size {
+      case .success(let text): return text
+      case .failure(let longer): room = longer.size
+      }
     }
-    return written == size ? Self.escapedAsGo(text) : nil
   }
+
+  /// A text that needs more room.
+  private struct Longer: Error { let size: Int }
 
   /// Significant digits that this number needs to be read back as it is.
   private var digits: Int {
@@ -174,7 +185,9 @@ extension JSONValue {
 
   /// What jansson leaves as it is and Go's encoder escapes, or writes in capitals and Go does not. These characters stand in
   /// strings alone, so their place need not be looked at.
-  private static func escapedAsGo(_ text: [UInt8]) -> [UInt8] {
+  private static func escapedAsGo(_ text: UnsafeRawBufferPointer) -> [UInt8] {
+    let isPlain = text.allSatisfy { $0 != 0x5c && $0 != 0x3c && $0 != 0x3e && $0 != 0x26 && $0 != 0xe2 }
+    if isPlain { return Array(text) }
     var result: [UInt8] = []
     result.reserveCapacity(text.count)
     var at = 0

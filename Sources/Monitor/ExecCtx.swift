@@ -27,6 +27,8 @@ public final class ExecCtx: @unchecked Sendable {
   public let transport: Transport
   /// The trap frame: `APPLET_FRAME_WORDS` words in the context's own memory, which live as long as the context.
   let frame: UnsafeMutablePointer<UInt64>
+  /// The part of it where a call has its number and its result, and behind it the arguments.
+  let call: UnsafeMutablePointer<UInt64>
   /// What its device tree says.
   var described: MachineDescription
   let control = RunControl()
@@ -127,6 +129,7 @@ public final class ExecCtx: @unchecked Sendable {
     described = parts.described
     transport = parts.transport
     frame = parts.frame
+    call = parts.frame + parts.described.architecture.callRegister
     tables = parts.tables
     kernel = parts.kernel
     processors = parts.processors

@@ -4,20 +4,20 @@ import Machine
 extension ExecCtx {
   /// The call's number: x0 or a0.
   @inline(__always)
-  public var a0: UInt64 { frame[architecture.callRegister] }
+  public var a0: UInt64 { call[0] }
   /// The call's first argument: x1 or a1.
   @inline(__always)
-  public var a1: UInt64 { frame[architecture.callRegister + 1] }
+  public var a1: UInt64 { call[1] }
   /// The call's second argument: x2 or a2.
   @inline(__always)
-  public var a2: UInt64 { frame[architecture.callRegister + 2] }
+  public var a2: UInt64 { call[2] }
   /// The call's third argument: x3 or a3.
-  public var a3: UInt64 { frame[architecture.callRegister + 3] }
+  public var a3: UInt64 { call[3] }
 
   /// Sets the call's result, x0 or a0; in its shadows too.
   @inline(__always)
   public func ret(_ value: UInt64) {
-    frame[architecture.callRegister] = value
+    call[0] = value
     if lockstep != nil { setShadowRegisters(architecture.callRegister, value) }
   }
   /// Sets the call's result; negative numbers are sign-extended.

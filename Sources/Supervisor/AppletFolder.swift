@@ -26,6 +26,7 @@ struct AppletFolder {
 
   /// Makes the folder; what a daemon before has left half-made goes first.
   func make() throws(Errno) {
+    guard linux_make_folder(path, 0o700) == -Int(EEXIST) else { return }
     remove()
     _ = try checked(linux_make_folder(path, 0o700))
   }

@@ -7,7 +7,7 @@ import Platform
 /// An RPC service that another program serves: JSON-RPC 1.0 over a connection, as Go's net/rpc/jsonrpc speaks it.
 ///
 /// The connection is made before the sandbox is entered, which allows no other.
-final class RemoteService {
+package final class RemoteService {
   private let name: String
   private let address: String
   private var connection: OwnedDescriptor?
@@ -21,7 +21,7 @@ final class RemoteService {
   /// Most bytes of an answer.
   private static let longest = 256 << 10
 
-  init(_ service: ServiceAddress, interrupted: @escaping () -> Bool) {
+  package init(_ service: ServiceAddress, interrupted: @escaping () -> Bool) {
     name = service.name
     address = service.path
     self.interrupted = interrupted
@@ -31,7 +31,7 @@ final class RemoteService {
 
   /// Makes a call.
   /// - Throws: `RPCError`: the service's own, or why there is no answer.
-  func call(_ method: String, _ parameter: JSONValue) throws(RPCError) -> JSONValue {
+  package func call(_ method: String, _ parameter: JSONValue) throws(RPCError) -> JSONValue {
     guard let descriptor = connection?.number else {
       throw RPCError("\(name): nobody serves it at \(address): start the service before the applet")
     }
@@ -49,7 +49,8 @@ final class RemoteService {
       if result > 0 {
         rest = rest.dropFirst(result)
       } else {
-        try wait(result, descriptor, POLLOUT, end)
+        try check(result)
+        try wait(descriptor, POLLOUT, end)
       }
     }
     while true {
@@ -70,6 +71,8 @@ final class RemoteService {
         guard let value = text.withUnsafeBytes({ JSONValue(parsing: $0) }) else { throw lost("its answer is no JSON") }
         return value
       }
+      // No program has answered before it was asked: to try without waiting would be a system call for nothing.
+      try wait(descriptor, POLLIN, end)
       let result = withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { room -> Int in
         var count: Int32 = 0
         let result = linux_receive(descriptor, room.baseAddress, room.count, nil, &count)
@@ -77,7 +80,7 @@ final class RemoteService {
         return result
       }
       if result == 0 { throw lost("it has ended") }
-      if result < 0 { try wait(result, descriptor, POLLIN, end) }
+      if result < 0 { try check(result) }
       if received.count > Self.longest { throw lost("its answer is longer than 256 KiB") }
     }
   }
@@ -94,9 +97,13 @@ final class RemoteService {
     }
   }
 
-  /// Waits for what a call could not do at once.
-  private func wait(_ result: Int, _ descriptor: Int32, _ events: Int32, _ end: Int64) throws(RPCError) {
+  /// Passes a call's result that says to try once more.
+  private func check(_ result: Int) throws(RPCError) {
     guard result == -Int(EAGAIN) || result == -Int(EINTR) else { throw lost("it has ended") }
+  }
+
+  /// Waits until there is room to send, or something to receive.
+  private func wait(_ descriptor: Int32, _ events: Int32, _ end: Int64) throws(RPCError) {
     let left = end - Clock.monotonic
     guard left > 0 else { throw RPCError("\(name): no answer within 5 seconds") }
     var wanted = pollfd(fd: descriptor, events: Int16(events), revents: 0)

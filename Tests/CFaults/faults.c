@@ -273,6 +273,7 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
   long e = va_arg(list, long), f = va_arg(list, long);
   va_end(list);
   if (number == PIDFD_OPEN) FAIL(HOST_PIDFD);
+  if (number == SYS_openat) FAIL(HOST_OPEN);
   if (number == SYS_timer_create) FAIL(HOST_TIMER_CREATE);
   if (number == SYS_timer_settime) FAIL(HOST_TIMER_SET);
   return real_syscall(number, a, b, c, d, e, f);
