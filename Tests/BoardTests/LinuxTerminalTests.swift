@@ -7,7 +7,7 @@ struct LinuxTerminalTests {
     _ = try Repository.built("\(board.architecture)/swiftlet")
     return try Program.run(
       Repository.path("boards/run"),
-      ["--tty", "--linux", "--memory", "1G", "--timeout", "100", board.rawValue, "--", "sh", "-c", script], keys: keys)
+      ["--tty", "--linux", "--memory", "1G", "--timeout", "300", board.rawValue, "--", "sh", "-c", script], keys: keys)
   }
 
   /// The virtio console has the terminal's size, and follows it; afterwards the terminal is as it was.

@@ -5,7 +5,7 @@ import Testing
 struct LinuxTests {
   static let session = Session(
     Board.allCases.flatMap(cases),
-    timeout: 300, options: ["--linux", "--smp", "2", "--memory", "1G"]
+    timeout: 900, options: ["--linux", "--smp", "2", "--memory", "1G"]
   ) { ["foreign": foreignKernel($0), "reset.dtbo": resetOverlay] }
 
   @Test(arguments: session.cases.filter { $0.board.architecture == "arm64" })
@@ -37,6 +37,7 @@ struct LinuxTests {
         for words in 'hello.elf one' '--non-secure --cpus 2 system-hello.elf one' \\
           '--linux ../Image --cpus 2 --initrd ../initrd --disk /tmp/disk --port a=/tmp/port --with-secure vault.elf'
         do swiftlet dtb $words | base64 -w 0; echo; done
+        [ ! -e /tmp/port ]
         """,
       output: .pattern("([A-Za-z0-9+/=]{500,}\n){3}"))
   }
@@ -114,7 +115,7 @@ struct LinuxTests {
       cat >/tmp/typed <<'END'
       \(typed)END
       (sleep 1; until ask /tmp/channel a question; do sleep 1; done) >/tmp/heard 2>/dev/null &
-      timeout 90 swiftlet run --verbose --linux ../Image --initrd ../initrd --append quiet --append last=word --cpus 2 \\
+      timeout 300 swiftlet run --verbose --linux ../Image --initrd ../initrd --append quiet --append last=word --cpus 2 \\
         --memory 320M --with-secure vault.elf --disk /tmp/first --disk /tmp/second,ro --port channel=/tmp/channel </tmp/typed
       """
     return Case(
@@ -142,7 +143,7 @@ struct LinuxTests {
       board, "run --linux without an initrd, with a tree in the generated one's place",
       script: """
         swiftlet dtb --linux ../Image.gz --append loglevel=1 -o /tmp/linux.dtb
-        timeout 90 swiftlet run --linux ../Image.gz --dtb /tmp/linux.dtb
+        timeout 300 swiftlet run --linux ../Image.gz --dtb /tmp/linux.dtb
         """,
       status: 134,
       output: .containing(["Kernel panic - not syncing"]),
@@ -152,7 +153,7 @@ struct LinuxTests {
   private static func reset(_ board: Board) -> Case {
     Case(
       board, "run --linux with a reset, by an overlay",
-      script: "timeout 90 swiftlet run --linux ../Image --initrd ../initrd --overlay ../files/reset.dtbo",
+      script: "timeout 300 swiftlet run --linux ../Image --initrd ../initrd --overlay ../files/reset.dtbo",
       status: 133,
       output: .containing(["Linux version", "reboot: Restarting system"]),
       errors: "swiftlet: ../Image: asked for a reset\n")
@@ -162,7 +163,7 @@ struct LinuxTests {
   private static func silentReset(_ board: Board) -> Case {
     Case(
       board, "run --linux with a reset that nothing was heard of",
-      script: "timeout 90 swiftlet run --linux ../Image --initrd ../initrd "
+      script: "timeout 300 swiftlet run --linux ../Image --initrd ../initrd "
         + "--append 'console=hvc0 rdinit=/bin/reboot -- -f'",
       status: 133,
       errors:
@@ -178,7 +179,7 @@ struct LinuxTests {
   private static func timeout(_ board: Board) -> Case {
     Case(
       board, "run --linux with a time limit",
-      script: "timeout 90 swiftlet run --timeout 500ms --linux ../Image --append quiet",
+      script: "timeout 300 swiftlet run --timeout 500ms --linux ../Image --append quiet",
       status: 124, errors: "swiftlet: ../Image: still running at its time limit\n")
   }
 

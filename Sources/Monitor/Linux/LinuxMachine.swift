@@ -77,8 +77,7 @@ public final class LinuxMachine: @unchecked Sendable {
       try devices.addPorts(machine)
       do { _ = try devices.description.writeTree(to: tree, options.deviceTree) } catch { throw .deviceTree(error) }
     } catch {
-      devices.ports?.close()
-      loop.stop()
+      Self.takeApart(loop, devices.ports)
       throw error
     }
     deviceTree = Array(treeIn: UnsafeRawBufferPointer(tree))
@@ -106,10 +105,12 @@ public final class LinuxMachine: @unchecked Sendable {
     }
   }
 
-  // Devices and the loop know each other, where no run has ended.
-  deinit {
-    ports?.close()
+  deinit { Self.takeApart(loop, ports) }
+
+  /// Lets go of devices, which know the I/O loop as it knows them: their files are closed, their sockets removed.
+  private static func takeApart(_ loop: IOLoop, _ ports: VirtioPorts?) {
     loop.stop()
+    ports?.close()
   }
 
   /// Lets a signal stop the run; before it begins.
