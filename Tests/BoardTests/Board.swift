@@ -1,4 +1,5 @@
 import Foundation
+import Testing
 
 /// An emulated board of boards/list.
 enum Board: String, CaseIterable, Sendable {
@@ -76,4 +77,16 @@ func withScratchFolder<Value>(_ body: (URL) throws -> Value) throws -> Value {
   try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   defer { try? FileManager.default.removeItem(at: folder) }
   return try body(folder)
+}
+
+/// A program of one file in C, compiled for a board; empty where that fails, which is recorded.
+func compiled(_ source: String, for board: Board) -> [UInt8] {
+  let made = try? withScratchFolder { folder in
+    let program = folder.appending(path: "program").path
+    let words = [board.architecture, "--", "-Wall", "-Wextra", "-Werror", "-O1", "-s", "-o", program]
+    let run = try Program.run(Repository.path("tools/cross-cc"), words + [Repository.path(source)])
+    if run.status != 0 { Issue.record("tools/cross-cc: \(run.errors)") }
+    return run.status == 0 ? try [UInt8](Data(contentsOf: URL(filePath: program))) : []
+  }
+  return made ?? []
 }

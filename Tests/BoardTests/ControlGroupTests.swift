@@ -1,4 +1,3 @@
-import Foundation
 import Testing
 
 /// Limits of applets that take control groups.
@@ -6,27 +5,11 @@ struct ControlGroupTests {
   static let session = Session(
     [Board.arm64, .riscv64].flatMap { limits($0) + survival($0) + delegation($0) + refusals($0) }, timeout: 300
   ) { board in
-    ["delegate": delegate(board) ?? []]
+    ["delegate": compiled("Tests/Delegate/delegate.c", for: board)]
   }
 
   @Test(arguments: session.cases)
   func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }
-
-  /// What puts systemd's mark on a group, which the board's busybox cannot.
-  private static func delegate(_ board: Board) -> [UInt8]? {
-    try? withScratchFolder { folder in
-      let program = folder.appending(path: "delegate").path
-      let made = try Program.run(
-        Repository.path("tools/cross-cc"),
-        [board.architecture, "--", "-Wall", "-Werror", "-O1", "-s", "-o", program]
-          + [Repository.path("Tests/Delegate/delegate.c")])
-      guard made.status == 0 else {
-        Issue.record("tools/cross-cc: \(made.errors)")
-        return nil
-      }
-      return try [UInt8](Data(contentsOf: URL(filePath: program)))
-    }
-  }
 
   private static let group = "/sys/fs/cgroup/box"
 
@@ -51,17 +34,17 @@ struct ControlGroupTests {
       output: output, errors: errors)
   }
 
-  private static let killed = "its process was killed for want of memory: it may have 16777216 bytes (process_memory)"
+  private static let killed = "its process was killed for want of memory: it may have 8388608 bytes (process_memory)"
 
   private static func limits(_ board: Board) -> [Case] {
     [
       daemon(
         board, "more memory than its process may have",
         """
-        swiftlet start -n one --memory 64M --process-memory 16M touch.elf 8; swiftlet wait one; echo $?
-        swiftlet start -n two --memory 64M --process-memory 16M touch.elf 32; swiftlet wait two 2>&1; echo $?
-        swiftlet start -n three --memory 64M --process-memory 16M --restart on-failure:1 --restart-delay 50ms touch.elf 32
-        swiftlet wait three 2>&1; swiftlet ps | awk '$1 == "three" { print $2, $5 }'
+        swiftlet start -n one --memory 32M --process-memory 8M touch.elf 4; swiftlet wait one; echo $?
+        swiftlet start -n two --memory 32M --process-memory 8M touch.elf 16; swiftlet wait two 2>&1; echo $?
+        swiftlet start -n three --memory 32M --process-memory 8M --restart on-failure:1 --restart-delay 50ms touch.elf 16
+        /bin/swiftlet wait three 2>&1; swiftlet ps | awk '$1 == "three" { print $2, $5 }'
         swiftlet logs one; swiftlet logs two
         """,
         output: """
@@ -73,7 +56,7 @@ struct ControlGroupTests {
           three
           swiftlet: three: \(killed)
           failed 1
-          touch: 8 MiB
+          touch: 4 MiB
 
           """),
       daemon(
@@ -98,8 +81,8 @@ struct ControlGroupTests {
       daemon(
         board, "limits changed while it runs",
         """
-        swiftlet start -n one --cpu-percent 100 --input --memory 64M touch.elf 8
-        limit one '{"cpu_percent":50,"threads":7,"process_memory":16777216}'
+        swiftlet start -n one --cpu-percent 100 --input --memory 32M touch.elf 4
+        limit one '{"cpu_percent":50,"threads":7,"process_memory":8388608}'
         cat $box/applet-one/cpu.max $box/applet-one/pids.max $box/applet-one/memory.max
         limit one '{"process_memory":1}'
         swiftlet start -n two loop.elf
@@ -114,13 +97,13 @@ struct ControlGroupTests {
           {"parameters":{}}
           50000 100000
           7
-          16777216
+          8388608
           {"error":"org.varlink.service.InvalidParameter","parameters":{"parameter":"process_memory"}}
           two
           group applet-one/
           {"parameters":{}}
           30000 100000
-          touch: 8 MiB
+          touch: 4 MiB
           swiftlet: one: \(killed)
           137
 
@@ -134,7 +117,7 @@ struct ControlGroupTests {
         board, "groups outlive a daemon",
         """
         for name in one two three; do
-          swiftlet start -n $name --cpu-percent 50 --process-memory 16M --input --memory 64M touch.elf 4
+          swiftlet start -n $name --cpu-percent 50 --process-memory 8M --input --memory 32M touch.elf 2
         done
         { kill -9 $daemon; wait $daemon; } 2>/dev/null
         # One has its end while no daemon runs, another while the next one does.

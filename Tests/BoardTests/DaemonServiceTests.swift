@@ -2,7 +2,9 @@ import Testing
 
 /// Services of the daemon's applets, restarts, and what outlives a daemon.
 struct DaemonServiceTests {
-  static let session = Session([Board.arm64, .riscv64].flatMap { services($0) + survival($0) })
+  static let session = Session([Board.arm64, .riscv64].flatMap { services($0) + survival($0) }, timeout: 300) { board in
+    ["service": compiled("Tests/Service/service.c", for: board)]
+  }
 
   @Test(arguments: session.cases)
   func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }
@@ -47,6 +49,29 @@ struct DaemonServiceTests {
           {"id":1,"result":null,"error":"Thing: nobody serves it at /run/thing: start the service before the applet"}
 
           """),
+      DaemonTests.daemon(
+        board, "services that answer, that go away, that let an applet wait",
+        """
+        chmod +x ../files/service
+        ../files/service /run/good & good=$!; ../files/service /run/bad leave & bad=$!
+        until [ -S /run/good ] && [ -S /run/bad ]; do usleep 20000; done
+        swiftlet start -n one --rpc Good=unix:/run/good --rpc Bad=unix:/run/bad rpc-call.elf Good.Do 1 Bad.Do 2 Good.More 3
+        swiftlet wait one; swiftlet logs one
+        # The daemon itself takes what the applet sends for half a message; the wait ends with the applet.
+        swiftlet start -n two --rpc Slow=unix:$SWIFTLET_SOCKET rpc-call.elf KV.Keys null Slow.Do 1
+        until swiftlet logs two | grep -q result; do usleep 20000; done
+        swiftlet stop --json two
+        kill $good $bad; { wait $good $bad; } 2>/dev/null
+        """,
+        output: """
+          one
+          {"id":1,"result":"Good.Do of 1","error":null}
+          {"id":1,"result":null,"error":"Bad: it has ended"}
+          {"id":1,"result":"Good.More of 3","error":null}
+          two
+          {"end":{"code":125,"reason":"stopped"}}
+
+          """, errors: .pattern("(Terminated\n)*")),
     ]
   }
 
