@@ -36,7 +36,8 @@ extension Path {
 
   /// The worker's own start: the plan of failures goes along in its words.
   static var workerStart: Path {
-    var path = Path(name: "worker: start, run, end", variants: Variant.systemMode) { _, variant, stage throws(PathError) in
+    var path = Path(name: "worker: start, run, end", variants: Variant.systemMode) {
+      _, variant, stage throws(PathError) in
       try serve(stage, faults: stage.workerFault, variant: variant) { client throws(PathError) in
         _ = try client.call("Start", startParameters(stage, variant))
         let reply = try client.call("Wait", named)

@@ -40,7 +40,8 @@ extension Path {
   }
 
   static var systemStop: Path {
-    Path(name: "system mode: stop and run on", variants: Variant.systemMode) { kernel, variant, stage throws(PathError) in
+    Path(name: "system mode: stop and run on", variants: Variant.systemMode) {
+      kernel, variant, stage throws(PathError) in
       let context = try makeProgram(kernel, variant, stage)
       kernel.program = { $0.spin(pc: programEntry) }
       stage.begin()
@@ -124,7 +125,8 @@ extension Path {
     func byBlock(_ number: Int32, _ arguments: UInt64...) -> (Guest) -> Int {
       { guest in
         let words = [UInt64(number)] + arguments
-        guest.store(words.flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64($0 * 8)) } }, at: heap)
+        guest.store(
+          words.flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64($0 * 8)) } }, at: heap)
         return guest.systemCall(APPLET_CALL_BY_BLOCK)
       }
     }

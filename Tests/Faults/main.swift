@@ -8,7 +8,9 @@ import TestSupport
 //   faults [EVERY [OFFSET [PATH]]]   every EVERYth case alone, from case OFFSET on (default: all), of paths whose names begin so
 // Exit status 0 where every case ends as ever or in a typed error with that errno, with everything released.
 
-if CommandLine.arguments.dropFirst().first == "worker" { exit(WorkerProcess.run(Array(CommandLine.arguments.dropFirst(2)))) }
+if CommandLine.arguments.dropFirst().first == "worker" {
+  exit(WorkerProcess.run(Array(CommandLine.arguments.dropFirst(2))))
+}
 setvbuf_lines()
 let every = CommandLine.arguments.count > 1 ? max(Int(CommandLine.arguments[1]) ?? 1, 1) : 1
 let offset = CommandLine.arguments.count > 2 ? Int(CommandLine.arguments[2]) ?? 0 : 0

@@ -107,7 +107,8 @@ extension FuzzTarget {
         (3, .object([JSONMember("error", end.record), JSONMember("image", .bool(true))])),
         (3, .object([JSONMember("running", .bool(true))])),
       ]
-      return values.map { [$0.0] + ($0.1.encoded ?? []) } + [4, 5].map { [4, $0, 0, 3, 0x61, 0x62, 0x63, 0, 200, 0x0a] }
+      return values.map { [$0.0] + ($0.1.encoded ?? []) }
+        + [4, 5].map { [4, $0, 0, 3, 0x61, 0x62, 0x63, 0, 200, 0x0a] }
     })
 
   /// A console's file: pieces of any size at any place, holes between them.
@@ -166,7 +167,8 @@ extension FuzzTarget {
       ])
       let register: JSONValue = .object([JSONMember("name", .string("x0")), JSONMember("value", .string("0x1"))])
       let region: JSONValue = .object([
-        JSONMember("start", .string("0x80000000")), JSONMember("size", .integer(4096)), JSONMember("use", .string("heap")),
+        JSONMember("start", .string("0x80000000")), JSONMember("size", .integer(4096)),
+        JSONMember("use", .string("heap")),
       ])
       let values: [(UInt8, JSONValue)] = [
         (0, .object([JSONMember("applets", .array([applet, applet]))])),

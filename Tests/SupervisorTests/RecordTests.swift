@@ -26,7 +26,8 @@ struct RecordTests {
     ])
     let value = JSONValue.object([
       JSONMember("code", .integer(0)), JSONMember("status", .integer(256)), JSONMember("reason", .string(reason)),
-      JSONMember("symbol", .string("\u{9b}31m")), JSONMember("registers", .array(Array(repeating: register, count: 1000))),
+      JSONMember("symbol", .string("\u{9b}31m")),
+      JSONMember("registers", .array(Array(repeating: register, count: 1000))),
     ])
     let end = try #require(RunEnd(record: value))
     #expect(end.reason.hasPrefix("done?[2J?swiftlet: all is wellé"))
