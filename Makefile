@@ -45,7 +45,6 @@ robustness: setup static guests boards ## try all that docs/robustness.md tells 
 
 bench: setup static guests boards ## measure on an emulated board, in instructions
 	@tools/bench $(BENCH_BOARD)
-	@tools/bench-linux $(BENCH_BOARD)
 
 format: ## format the Swift sources in place
 	@swift format --in-place --parallel --recursive $(wildcard $(SWIFT_SOURCES))

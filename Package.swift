@@ -47,7 +47,10 @@ let package = Package(
     .target(name: "CFloor", dependencies: ["CLinux", "AppletABI"]),
     .target(
       name: "Benchmark",
-      dependencies: ["AppletABI", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor"],
+      dependencies: [
+        "AppletABI", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "Control",
+        "Supervisor",
+      ],
       swiftSettings: strict),
     .executableTarget(
       name: "swiftlet",
@@ -73,6 +76,7 @@ let package = Package(
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Control", "JSON", "Machine", "Monitor", "Supervisor"],
       swiftSettings: strict),
+    .testTarget(name: "BenchmarkTests", dependencies: ["Benchmark", "Platform"], swiftSettings: strict),
     .testTarget(
       name: "swiftletTests",
       dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),

@@ -18,7 +18,8 @@ public struct Benchmark: Sendable {
 
   /// All of them, in the order in which they run. Those that fork come first, while the process is small.
   public static let all: [Benchmark] = [
-    start, open, call, callByStore, copy, getrandom, console, rpc, lockstep, clone, stop, parallel, memory, processor,
+    start, daemon, open, call, callByStore, callNonSecure, copy, getrandom, console, rpc, forwardedRPC, lockstep, clone,
+    stop, parallel, memory, processor, linux,
   ]
 }
 
@@ -28,9 +29,23 @@ struct Setting {
   let kernel: LinuxKernel
   /// Samples.
   let runs: Int
+  let files: BenchmarkFiles
 
   /// Calls made before those that count.
   static let warmUp = 16
+}
+
+/// Paths of what some benchmarks take beside what this program carries; nil for none.
+public struct BenchmarkFiles {
+  /// An applet that `start` starts, too.
+  public var applet: String?
+  /// A program that it runs in the floor's place for that.
+  public var beside: String?
+  /// A kernel and its initial file system.
+  public var linux: String?
+  public var initrd: String?
+
+  public init() {}
 }
 
 /// Why a benchmark has no result.
@@ -46,6 +61,10 @@ public enum BenchmarkError: Error {
   case process(Int32)
   /// A guest came to another result than the host.
   case wrongResult
+  /// The daemon did not do what it was asked for.
+  case daemon(String)
+  /// It needs what was not given.
+  case skipped(StaticString)
 
   /// What happened, in one line.
   public var description: String {
@@ -58,6 +77,8 @@ public enum BenchmarkError: Error {
     case .floor(let errno): "its floor cannot be measured: \(errno.description)"
     case .process(let status): "the process that is measured ended with status \(status >> 8)"
     case .wrongResult: "the guest computed another result than the host"
+    case .daemon(let complaint): "the daemon: \(complaint)"
+    case .skipped(let reason): "skipped: \(reason)"
     }
   }
 }

@@ -2,10 +2,13 @@ import Applet
 import AppletABI
 import CFloor
 import CLinux
+import Control
+import JSON
 import KVM
 import Machine
 import Monitor
 import Platform
+import Supervisor
 
 extension Benchmark {
   static let call = Benchmark(
@@ -59,10 +62,7 @@ extension Benchmark {
   static let console = Benchmark(
     name: "console", summary: "call that writes a line of so many bytes, which end in /dev/null", runs: 300
   ) { setting throws(BenchmarkError) in
-    let null: OwnedFD
-    do throws(Errno) { null = try OwnedFD(opening: "/dev/null", flags: O_WRONLY, kernel: setting.kernel) } catch {
-      throw .host(error)
-    }
+    let null = try openNull(setting.kernel)
     var options = ExecCtx.Options()
     options.output = null.number
     var found: [Measurement] = []
@@ -83,15 +83,41 @@ extension Benchmark {
     name: "rpc", summary: "RPC echo, request and response; the floor is two calls that copy as many bytes", runs: 300
   ) { setting throws(BenchmarkError) in
     let request = Array("{\"method\":\"RPC.Echo\",\"params\":[\"hello\"],\"id\":0}\n".utf8)
-    let samples = try setting.record(FLOOR_GUEST_RPC, calls: 2) { context in
-      context.server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
-      context.memory.bytes(at: context.free, count: request.count).copyBytes(from: request)
-      context.setArguments(context.free, UInt64(request.count), context.free + 4096, 256)
-    } answer: { context throws(ExecError) in
-      try secureHandler(context)
+    let samples = try setting.ask(request) { server in
+      server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
     }
     let floor = try setting.floor(FLOOR_EXIT_CALL, FLOOR_ECHO, bytes: request.count)
-    return [Measurement("rpc", samples, floor: floor)]
+    // Whether the C library makes and unmakes a mapping for each response is up to what was allocated before.
+    return [Measurement("rpc", samples, floor: floor, tolerance: 60)]
+  }
+
+  static let forwardedRPC = Benchmark(
+    name: "rpc-forwarded", summary: "RPC echo by a program behind a socket; the floor sends it as many bytes itself",
+    runs: 300
+  ) { setting throws(BenchmarkError) in
+    func request(_ id: Int) -> [UInt8] {
+      Array("{\"method\":\"Peer.Echo\",\"params\":[\"hello\"],\"id\":\(id)}\n".utf8)
+    }
+    let folder = try TemporaryFolder()
+    let peer = try EchoPeer(folder.path + "/peer")
+    guard let address = ServiceAddress(name: "Peer", address: "unix:" + peer.path) else { throw .host(.invalid) }
+    let samples: Samples
+    do {
+      let service = RemoteService(address) { false }
+      samples = try setting.ask(request(0)) { server in
+        server.forward("Peer") { (method: String, parameter: JSONValue) throws(RPCError) -> JSONValue in
+          try service.call(method, parameter)
+        }
+      }
+    }
+    // The peer serves one client after the other, and the first is gone.
+    let connection = try checkHost(linux_connect(peer.path, true))
+    let socket = OwnedFD(adopting: Int32(truncatingIfNeeded: connection), kernel: setting.kernel)
+    var marks = [Int64](repeating: 0, count: setting.marks)
+    let bytes = request(100)
+    try checkFloor(floor_forward(socket.number, bytes, bytes.count, &marks, marks.count - 1))
+    let floor = Samples(marks: marks, skip: Setting.warmUp)
+    return [Measurement("rpc-forwarded", samples, floor: floor, tolerance: 60)]
   }
 
   static let lockstep = Benchmark(
@@ -152,6 +178,18 @@ extension Setting {
     try context.finish()
     context.handler = nil
     return Samples(marks: recorder.marks, skip: Self.warmUp)
+  }
+
+  /// Times between responses to a guest that sends the same RPC request again and again.
+  /// - Parameter offer: registers what it asks for.
+  fileprivate func ask(_ request: [UInt8], offer: (Server) -> Void) throws(BenchmarkError) -> Samples {
+    try record(FLOOR_GUEST_RPC, calls: 2) { context in
+      offer(context.server)
+      context.memory.bytes(at: context.free, count: request.count).copyBytes(from: request)
+      context.setArguments(context.free, UInt64(request.count), context.free + 4096, 256)
+    } answer: { context throws(ExecError) in
+      try secureHandler(context)
+    }
   }
 
   /// The same by the floor.

@@ -8,13 +8,16 @@ import Platform
 
 /// Executable files of machine code that this program carries.
 enum Executable {
-  private static let headerSize = 128
+  private static let headerSize = 192
 
   /// An ELF file (System V ABI, "Object Files") with one segment, its headers included, that may be read and executed.
   /// - Parameters:
   ///   - entry: offset of the first instruction in the code.
   ///   - base: address of the segment.
-  static func elf(_ code: floor_code, entry: Int, base: UInt64, architecture: Architecture) -> [UInt8] {
+  ///   - words: what lies ahead of the code; eight at most.
+  static func elf(_ code: floor_code, entry: Int, base: UInt64, architecture: Architecture, words: [UInt64] = [])
+    -> [UInt8]
+  {
     var file: [UInt8] = [0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]  // 64-bit, little-endian, version 1
     let size = UInt64(headerSize + code.count)
     func pad(to count: Int) { while file.count < count { file.append(0) } }
@@ -28,14 +31,17 @@ enum Executable {
       (0, 4), (64, 2), (56, 2), (1, 2), (0, 2), (0, 2), (0, 2),
       (1, 4), (5, 4), (0, 8), (base, 8), (base, 8), (size, 8), (size, 8), (0x1_0000, 8),  // PT_LOAD, r-x
     ] { add(value, bytes) }
-    pad(to: headerSize)
+    pad(to: headerSize - words.count * 8)
+    for word in words { add(word, 8) }
     file.append(contentsOf: UnsafeRawBufferPointer(start: code.start, count: code.count))
     return file
   }
 
   /// An applet that begins with a guest.
-  static func applet(_ guest: floor_guest, _ architecture: Architecture) -> [UInt8] {
-    elf(floor_guests(), entry: floor_guest_entry(guest), base: AppletImage.baseOfPIE, architecture: architecture)
+  static func applet(_ guest: floor_guest, _ architecture: Architecture, words: [UInt64] = []) -> [UInt8] {
+    elf(
+      floor_guests(), entry: floor_guest_entry(guest), base: AppletImage.baseOfPIE, architecture: architecture,
+      words: words)
   }
 
   /// The Linux program that is the floor of a start.

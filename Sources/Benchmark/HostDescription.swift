@@ -35,6 +35,11 @@ public struct HostDescription {
     self.facts = facts
   }
 
+  /// What is said by a name.
+  subscript(name: StaticString) -> String? {
+    facts.first { $0.name.description == name.description }?.value
+  }
+
   /// What KVM has that a call's time depends on.
   private static func features(_ architecture: Architecture, _ kernel: LinuxKernel) -> String {
     guard architecture == .arm64 else { return "calls by sbi" }

@@ -149,8 +149,8 @@ private let parallelCalls = 5000
 /// Nanoseconds that a guest is left to spin before it is stopped.
 private let restLength: Int64 = 2_000_000
 
-/// Lets other threads get on with what they have begun.
-private func rest() { _ = linux_wait(-1, -1, restLength) }
+/// Lets others get on with what they have begun.
+func rest() { _ = linux_wait(-1, -1, restLength) }
 
 private func resident() throws(BenchmarkError) -> Int64 {
   var bytes: Int64 = 0

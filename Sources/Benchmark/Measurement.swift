@@ -17,6 +17,8 @@ public struct Measurement {
   /// Bytes that one sample moves; 0 where it is not about bytes.
   public let moved: Int
 
+  // Here and below: a copy of it at every place where it is used would be a tenth of all of this target's code.
+  @inline(never)
   init(
     _ name: String, _ samples: Samples, floor: Samples? = nil, unit: Unit = .time, tolerance: Int? = 3, moved: Int = 0
   ) {
@@ -40,9 +42,11 @@ public struct Samples {
   /// By ascending value; at least one.
   public let sorted: [Int64]
 
+  @inline(never)
   init(_ values: [Int64]) { sorted = values.isEmpty ? [0] : values.sorted() }
 
   /// Times between marks, of which the first few are not counted.
+  @inline(never)
   init(marks: [Int64], skip: Int = 0) {
     var times: [Int64] = []
     times.reserveCapacity(marks.count)

@@ -1,6 +1,6 @@
 /// The figures for people.
 public enum Table {
-  private static let nameWidth = 20
+  static let nameWidth = 26
 
   public static func header(countsInstructions: Bool) -> String {
     row("", ["median", "p99", "minimum", "spread", "floor", "ratio"])

@@ -3,16 +3,31 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "CLinux.h"
 #include "floor.h"
+#include "linux_daemon.h"
 
 extern char **environ;
+
+static long write_all(int file, const void *bytes, size_t count) {
+  for (size_t done = 0; done < count;) {
+    long result = linux_write(file, (const char *)bytes + done, count - done);
+    if (result < 0 && result != -EINTR) return result;
+    if (result > 0) done += (size_t)result;
+  }
+  return 0;
+}
 
 long floor_process(const char *path, int program, char *const *arguments, int output, int64_t *time, int64_t *peak,
                    int *status) {
@@ -36,13 +51,100 @@ long floor_process(const char *path, int program, char *const *arguments, int ou
   return ended == child ? 0 : -errno;
 }
 
-static long write_all(int file, const void *bytes, size_t count) {
-  for (size_t done = 0; done < count;) {
-    long result = linux_write(file, (const char *)bytes + done, count - done);
-    if (result < 0 && result != -EINTR) return result;
-    if (result > 0) done += (size_t)result;
+long floor_start(const char *path, char *const *arguments, int output) {
+  pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+    execve(path, arguments, environ);
+    _exit(127);
+  }
+  return linux_result(child);
+}
+
+long floor_end(long process, int signal) {
+  kill((pid_t)process, signal);
+  int status;
+  while (waitpid((pid_t)process, &status, 0) < 0)
+    if (errno != EINTR) return -errno;
+  return 0;
+}
+
+// A process that has a machine, and tells so.
+static void hold_machine(int told) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  char result = floor_hold(1) == 0;
+  linux_write(told, &result, 1);
+  for (;;) pause();
+}
+
+long floor_kill(int64_t *times, long count) {
+  for (long i = 0; i < count; i++) {
+    int ends[2];
+    if (pipe(ends) < 0) return -errno;
+    pid_t child = fork();
+    if (child == 0) hold_machine(ends[1]);
+    int error = errno;
+    close(ends[1]);
+    char has_machine = 0;
+    if (child > 0) linux_read(ends[0], &has_machine, 1);
+    close(ends[0]);
+    if (child < 0) return -error;
+    int64_t begin = linux_clock(CLOCK_MONOTONIC);
+    long result = floor_end(child, SIGKILL);
+    times[i] = linux_clock(CLOCK_MONOTONIC) - begin;
+    if (result < 0 || !has_machine) return result < 0 ? result : -ECHILD;
   }
   return 0;
+}
+
+// What stands between two texts; NULL where they do not.
+static const char *between(const char *text, const char *before, const char *behind, size_t *count) {
+  const char *start = strstr(text, before), *end = start ? strstr(start, behind) : NULL;
+  if (!end) return NULL;
+  start += strlen(before);
+  *count = (size_t)(end - start);
+  return start;
+}
+
+// Answers {"method":"…","params":[X],"id":N} with {"id":N,"result":X,"error":null}, a line each.
+static void answer_requests(int connection) {
+  char request[1024], response[sizeof request + 64];
+  long count;
+  while ((count = linux_read(connection, request, sizeof request - 1)) > 0) {
+    request[count] = 0;
+    size_t id_length, result_length;
+    const char *id = between(request, "\"id\":", "}", &id_length);
+    const char *result = between(request, "\"params\":[", "],\"id\"", &result_length);
+    if (!id || !result) return;
+    char *end = stpcpy(response, "{\"id\":");
+    end = mempcpy(end, id, id_length);
+    end = stpcpy(end, ",\"result\":");
+    end = mempcpy(end, result, result_length);
+    end = stpcpy(end, ",\"error\":null}\n");
+    if (write_all(connection, response, (size_t)(end - response)) < 0) return;
+  }
+}
+
+long floor_echo_peer(const char *path) {
+  long listener = linux_listen_at(path, 0600);
+  if (listener < 0) return listener;
+  pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct pollfd waits = {.fd = (int)listener, .events = POLLIN};
+    while (poll(&waits, 1, -1) > 0) {
+      int connection = accept((int)listener, NULL, NULL);
+      if (connection < 0) continue;
+      answer_requests(connection);
+      close(connection);
+    }
+    _exit(1);
+  }
+  int error = errno;
+  close((int)listener);
+  return child < 0 ? -error : child;
 }
 
 long floor_memory_file(const void *bytes, size_t count) {
@@ -71,6 +173,8 @@ long floor_temporary_file(char *template, const void *bytes, size_t count) {
   if (result < 0) unlink(template);
   return result;
 }
+
+long floor_temporary_folder(char *template) { return mkdtemp(template) ? 0 : -errno; }
 
 long floor_remove_file(const char *path) { return linux_result(unlink(path)); }
 

@@ -59,8 +59,24 @@ __asm__(
 #endif
     "1: .asciz \"" LINE "\"\n" // 22 bytes: RISC-V aligns instructions from even addresses alone
     ".balign 64\n"
+    // A program in system mode finds its arguments ahead of the section.
+    "floor_guest_system:\n"
+#if defined(__aarch64__)
+    "  adr x3, floor_guest_hello\n"
+    "  ldp x0, x1, [x3, #-32]\n"
+    "  ldr x2, [x3, #-16]\n"
+    "  b guest_system\n"
+#else
+    "  lla t0, floor_guest_hello\n"
+    "  ld a0, -32(t0)\n"
+    "  ld a1, -24(t0)\n"
+    "  ld a2, -16(t0)\n"
+    "  tail guest_system\n"
+#endif
+    ".balign 64\n"
     ".popsection");
 void floor_guest_hello(void);
+void floor_guest_system(void);
 
 GUEST static void guest_times(uint64_t count, uint64_t *times, uint64_t mask) {
   for (uint64_t i = 0; i < count; i++) times[i & mask] = call(APPLET_CALL_NANOTIME, 0, 0);
@@ -80,6 +96,56 @@ GUEST static void guest_rpc(uint64_t request, uint64_t size, uint64_t response, 
 
 GUEST static void guest_spin(void) {
   for (;;) __asm__ volatile("");
+}
+
+GUEST static void guest_sleep(void) {
+  for (;;) call(APPLET_CALL_SLEEP, 1ull << 62, 0);
+}
+
+// A call from system mode.
+__attribute__((always_inline)) static inline uint64_t call_monitor(uint64_t number, uint64_t first, uint64_t second) {
+#if defined(__aarch64__)
+  register uint64_t x0 __asm__("x0") = number;
+  register uint64_t x1 __asm__("x1") = first;
+  register uint64_t x2 __asm__("x2") = second;
+  __asm__ volatile("hvc #0" : "+r"(x0) : "r"(x1), "r"(x2) : "memory");
+  return x0;
+#else
+  register uint64_t a0 __asm__("a0") = first;
+  register uint64_t a1 __asm__("a1") = second;
+  register uint64_t a6 __asm__("a6") = number;
+  register uint64_t a7 __asm__("a7") = APPLET_SBI_EXTENSION;
+  __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a6), "r"(a7) : "memory");
+  return a1;
+#endif
+}
+
+__attribute__((always_inline)) static inline uint64_t counter(void) {
+  uint64_t ticks;
+#if defined(__aarch64__)
+  __asm__ volatile("isb\n mrs %0, cntvct_el0" : "=r"(ticks) : : "memory");
+#else
+  __asm__ volatile("rdtime %0" : "=r"(ticks) : : "memory");
+#endif
+  return ticks;
+}
+
+GUEST static void guest_system(enum floor_system_call kind, uint64_t count, uint64_t *times) {
+  struct applet_block *block = (struct applet_block *)times - 1;
+  if (kind == FLOOR_SYSTEM_BLOCK) call_monitor(APPLET_CALL_BLOCK, (uint64_t)block, 0);
+  for (uint64_t i = 0; i < count; i++) {
+    if (kind == FLOOR_SYSTEM_TIME) {
+      times[i] = call_monitor(APPLET_CALL_NANOTIME, 0, 0);
+    } else if (kind == FLOOR_SYSTEM_BLOCK) {
+      block->number = APPLET_CALL_NANOTIME;
+      call_monitor(APPLET_CALL_BY_BLOCK, 0, 0);
+      times[i] = block->number;
+    } else {
+      call_monitor(APPLET_CALL_REGION, ~0ull, 0);
+      times[i] = counter();
+    }
+  }
+  for (;;) call_monitor(APPLET_CALL_EXIT, 0, 0);
 }
 
 // A small number that the compiler does not know: what it knows it may keep as a constant, outside the section.
@@ -159,6 +225,8 @@ size_t floor_guest_entry(enum floor_guest guest) {
   case FLOOR_GUEST_REPEAT: entry = (uintptr_t)guest_repeat; break;
   case FLOOR_GUEST_RPC: entry = (uintptr_t)guest_rpc; break;
   case FLOOR_GUEST_SPIN: entry = (uintptr_t)guest_spin; break;
+  case FLOOR_GUEST_SLEEP: entry = (uintptr_t)guest_sleep; break;
+  case FLOOR_GUEST_SYSTEM: entry = (uintptr_t)floor_guest_system; break;
   case FLOOR_GUEST_WORK: entry = (uintptr_t)guest_work; break;
   }
   return entry - (uintptr_t)__start_floor_guest;

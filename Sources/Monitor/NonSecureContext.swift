@@ -80,6 +80,9 @@ extension ExecCtx {
     do { _ = try parts.described.writeTree(to: room, options.deviceTree) } catch { throw .deviceTree(error) }
     self.init(parts, options: options)
   }
+
+  /// Whether the kernel hands the calls of a program in system mode on: not on arm64 before Linux 6.4.
+  package var canCall: Bool { described.hypervisor?.method != nil }
 }
 
 extension ExecCtx.Parts {

@@ -9,6 +9,10 @@ let benchOptions = [
   Option("json", argument: "FILE", help: "write the figures as JSON"),
   Option("csv", argument: "FILE", help: "write the figures as comma-separated values"),
   Option("compare", argument: "FILE", help: "compare with a file that --json has written"),
+  Option("applet", argument: "FILE", help: "start: measure this applet's, too"),
+  Option("beside", argument: "PROGRAM", help: "start: and in its floor's place this program's, from fork to wait"),
+  Option("linux", argument: "IMAGE", help: "linux: the kernel to boot"),
+  Option("initrd", argument: "FILE", help: "linux: its initial file system, which has a /bin/poweroff"),
   Option("list", short: "l", help: "list the benchmarks"),
   Option("instructions", help: "the clock counts instructions, as an emulated board's can"),
 ]
@@ -20,6 +24,7 @@ func bench(_ words: ParsedWords) throws(Failure) -> Int32 {
   var csv: String?
   var earlier: String?
   var countsInstructions = false
+  var files = BenchmarkFiles()
   for (index, value) in words.options {
     switch benchOptions[index].long.description {
     case "runs":
@@ -30,9 +35,13 @@ func bench(_ words: ParsedWords) throws(Failure) -> Int32 {
     case "json": json = value
     case "csv": csv = value
     case "compare": earlier = value
+    case "applet": files.applet = value
+    case "beside": files.beside = value
+    case "linux": files.linux = value
+    case "initrd": files.initrd = value
     case "instructions": countsInstructions = true
     default:
-      for benchmark in Benchmark.all { say(padded(benchmark.name.description, to: 12) + "\(benchmark.summary)\n") }
+      for benchmark in Benchmark.all { say(padded(benchmark.name.description, to: 17) + "\(benchmark.summary)\n") }
       return Status.success.rawValue
     }
   }
@@ -43,13 +52,14 @@ func bench(_ words: ParsedWords) throws(Failure) -> Int32 {
   var unknown = ""
   guard
     let session = Session(
-      words.operands, runs: runs, architecture: architecture, kernel: kernel, unknown: { unknown = $0 })
+      words.operands, runs: runs, files: files, architecture: architecture, kernel: kernel,
+      unknown: { unknown = $0 })
   else { throw .usage(.bench, "unknown benchmark '\(unknown)': see swiftlet bench --list") }
 
   let host = HostDescription(architecture: architecture, kernel: kernel, countsInstructions: countsInstructions)
   var reference: Reference?
   if let earlier {
-    do throws(Reference.Failure) { reference = try Reference(path: earlier, kernel: kernel) } catch {
+    do throws(Reference.Failure) { reference = try Reference(path: earlier, host: host, kernel: kernel) } catch {
       throw .failed(.unreadable, "\(earlier): \(error.description)")
     }
     if let mismatch = reference?.mismatch(host) { throw .failed(.unreadable, "\(earlier): \(mismatch)") }
@@ -69,7 +79,7 @@ func bench(_ words: ParsedWords) throws(Failure) -> Int32 {
       for measurement in found { say(Table.line(measurement, countsInstructions: countsInstructions)) }
       results.measurements += found
     case .failure(let error):
-      isWhole = false
+      if case .skipped = error {} else { isWhole = false }
       complain("swiftlet: bench \(name): \(error.description)")
     }
   }
@@ -86,7 +96,7 @@ func bench(_ words: ParsedWords) throws(Failure) -> Int32 {
 /// - Returns: whether anything grew by more than it may.
 private func compare(_ results: Results, _ reference: Reference?) -> Bool {
   guard let reference else { return false }
-  say("\nCompared with the file:\n")
+  say("\n" + reference.heading)
   var isSlower = false
   for measurement in results.measurements {
     let (text, isTooMuch) = reference.line(measurement, countsInstructions: results.countsInstructions)

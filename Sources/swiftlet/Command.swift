@@ -153,7 +153,11 @@ enum Command: CaseIterable {
       work done by the shortest C over the same requests of the kernel, in the same run. The spread is the width of the
       middle half of the samples, by their median; ratio and comparison are of the mean of their lower half.
 
-      With --compare, what grew by more than its tolerance in FILE fails.
+      With --compare, what grew by more than its tolerance in FILE fails. Where FILE is of another kernel, ratios to the
+      floor are compared, and not amounts.
+
+      What takes files that are not given is skipped, and said: a Linux guest's kernel and initial file system, for
+      linux. With --applet and --beside, start measures two programs more.
 
       Exit status: 0, or 1 where a benchmark could not be run or a comparison failed; 122, 123 and 127 as of
       swiftlet run.

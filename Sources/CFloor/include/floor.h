@@ -25,6 +25,9 @@ enum floor_work {
 };
 
 long floor_calls(enum floor_exit exit, enum floor_work work, size_t bytes, int file, int64_t *marks, long count);
+/// A request of `bytes` (256 at most) copied out of the guest's memory, sent to a socket, the answer received, another exit
+/// taken, and the answer copied in.
+long floor_forward(int socket, const void *request, size_t bytes, int64_t *marks, long count);
 /// Exits of as many machines as copies, one after the other, each turn.
 long floor_copies(int copies, int64_t *marks, long count);
 
@@ -50,6 +53,16 @@ void floor_release(void);
 /// errors, and waits. `*time` is what it took, `*peak` the most bytes that it had resident, `*status` as wait(2) has it.
 long floor_process(const char *path, int program, char *const *arguments, int output, int64_t *time, int64_t *peak,
                    int *status);
+/// Starts a program whose output goes to `output`, and which gets SIGTERM should this process end before it. Answers its
+/// process id.
+long floor_start(const char *path, char *const *arguments, int output);
+/// Sends a process that was started here a signal, and waits for its end.
+long floor_end(long process, int signal);
+/// How long it takes to kill a process that has a machine with one call behind it, and to wait for it: `count` times.
+long floor_kill(int64_t *times, long count);
+/// Starts a process that listens at a path, and answers JSON-RPC's requests with their one parameter, a line each, of one
+/// client after the other. Answers its process id; `floor_end` ends it.
+long floor_echo_peer(const char *path);
 /// A descriptor of a new file in memory with these bytes, which may be executed.
 long floor_memory_file(const void *bytes, size_t count);
 /// The path of this process's executable file.
@@ -57,6 +70,8 @@ long floor_own_path(char *path, size_t size);
 /// A new file with these bytes, whose path is made of a template as mkstemp(3) has it.
 long floor_temporary_file(char *template, const void *bytes, size_t count);
 long floor_remove_file(const char *path);
+/// A new folder, in the same way.
+long floor_temporary_folder(char *template);
 /// Bytes of this process that are resident.
 long floor_resident(int64_t *bytes);
 bool floor_is_terminal(int file);
@@ -79,7 +94,22 @@ enum floor_guest {
   FLOOR_GUEST_REPEAT, ///< (number, a1, a2): makes this call for ever
   FLOOR_GUEST_RPC,    ///< (request, size, response, capacity): one RPC after the other, for ever
   FLOOR_GUEST_SPIN,   ///< runs for ever
+  FLOOR_GUEST_SLEEP,  ///< sleeps for ever
+  FLOOR_GUEST_SYSTEM, ///< in system mode: makes calls, notes the time after each, exits; see `struct floor_system`
   FLOOR_GUEST_WORK,   ///< (count, times, work, steps, memory): as `floor_work_on_host`; exits
+};
+/// What a program in system mode calls for.
+enum floor_system_call {
+  FLOOR_SYSTEM_TIME,      ///< the time: no arguments, one result
+  FLOOR_SYSTEM_ARGUMENTS, ///< a region that there is none of: two arguments, one result; the times are the counter's ticks
+  FLOOR_SYSTEM_BLOCK,     ///< arm64: the time, by a block
+};
+/// The words ahead of the guests' code, where FLOOR_GUEST_SYSTEM finds its arguments.
+struct floor_system {
+  uint64_t kind;  ///< enum floor_system_call
+  uint64_t count; ///< calls
+  uint64_t times; ///< address of as many words, a multiple of 32; a struct applet_block lies before it
+  uint64_t none;
 };
 /// All of the guests' code.
 struct floor_code floor_guests(void);

@@ -39,7 +39,7 @@ func counter(_ context: ExecCtx) throws(ExecError) {
 
 extension ExecCtx {
   /// Ticks a second of the architectural counter.
-  func counterFrequency() throws(KVMError) -> UInt64 {
+  package func counterFrequency() throws(KVMError) -> UInt64 {
     switch architecture {
     case .arm64: linux_counter_frequency()
     case .riscv64: try vcpu.register(RISCV64.timebase)

@@ -1,0 +1,166 @@
+import CFloor
+import CLinux
+import Control
+import JSON
+import Machine
+import Platform
+
+extension Benchmark {
+  static let daemon = Benchmark(
+    name: "daemon",
+    summary: "through a daemon: an applet started, run to its end, stopped; memory of a daemon with 100, and of each",
+    runs: 30
+  ) { setting throws(BenchmarkError) in
+    let process = try Process(setting.kernel)
+    let hello = try TemporaryFile(Executable.applet(FLOOR_GUEST_HELLO, setting.architecture))
+    let idle = try TemporaryFile(Executable.applet(FLOOR_GUEST_SLEEP, setting.architecture))
+    let daemon = try RunningDaemon(process, setting.kernel)
+    var started: [Int64] = []
+    var ended: [Int64] = []
+    var stopped: [Int64] = []
+    var direct: [Int64] = []
+    for turn in 0..<setting.runs + 1 {
+      let start = try daemon.start("a", hello.path)
+      let end = try daemon.call("Wait", "a")
+      try daemon.call("Remove", "a")
+      try daemon.start("a", idle.path)
+      rest()
+      let stop = try daemon.call("Stop", "a")
+      try daemon.call("Remove", "a")
+      let time = try process.run("run", hello.path).time
+      // The first found nothing in the kernel's caches.
+      guard turn > 0 else { continue }
+      started.append(start.end - start.begin)
+      ended.append(end.end - start.begin)
+      stopped.append(stop.end - stop.begin)
+      direct.append(time)
+    }
+    var killed = [Int64](repeating: 0, count: setting.runs)
+    try checkFloor(floor_kill(&killed, killed.count))
+
+    let names = (0..<100).map { "idle-\($0)" }
+    for name in names { try daemon.start(name, idle.path) }
+    let ownMemory = try daemon.resident(setting.kernel)
+    let memories = try daemon.applets().map { pid throws(BenchmarkError) in try unshared(pid, setting.kernel) }
+    for name in names {
+      try daemon.call("Stop", name)
+      try daemon.call("Remove", name)
+    }
+    let run = Samples(direct)
+    // In the floor's place stands `swiftlet run` of the same applet. Client, daemon and worker take turns on the processors:
+    // where they do depends on more than the code.
+    return [
+      Measurement("daemon-start", Samples(started), floor: run, tolerance: 10),
+      Measurement("daemon-run", Samples(ended), floor: run, tolerance: 10),
+      Measurement("daemon-stop", Samples(stopped), floor: Samples(killed), tolerance: 10),
+      Measurement("daemon-memory", Samples([ownMemory]), unit: .bytes, tolerance: 10),
+      Measurement("daemon-applet-memory", Samples(memories), unit: .bytes, tolerance: 10),
+    ]
+  }
+}
+
+/// A daemon of this program's own, and a connection to it.
+private final class RunningDaemon {
+  private let process: Int
+  private let connection: OwnedFD
+  private var input = MessageBuffer()
+  private let folder: TemporaryFolder
+
+  init(_ program: borrowing Process, _ kernel: LinuxKernel) throws(BenchmarkError) {
+    let folder = try TemporaryFolder()
+    let socket = folder.path + "/peer"
+    let process = try program.start("daemon", "--socket", socket, "--state", folder.path + "/applets")
+    self.folder = folder
+    self.process = process
+    var result = linux_connect(socket, true)
+    // It listens within a few milliseconds, or it has failed.
+    for _ in 0..<1000 where result < 0 {
+      rest()
+      result = linux_connect(socket, true)
+    }
+    guard result >= 0 else {
+      _ = floor_end(process, SIGTERM)
+      throw .daemon("it does not listen")
+    }
+    connection = OwnedFD(adopting: Int32(truncatingIfNeeded: result), kernel: kernel)
+  }
+
+  deinit { _ = floor_end(process, SIGTERM) }
+
+  @discardableResult
+  func start(_ name: String, _ image: String) throws(BenchmarkError) -> Exchange {
+    var request = StartRequest()
+    request.name = name
+    request.image = image
+    return try call("Start", request.json)
+  }
+
+  @discardableResult
+  func call(_ method: String, _ name: String) throws(BenchmarkError) -> Exchange {
+    try call(method, .object([JSONMember("name", .string(name))]))
+  }
+
+  /// A call and its reply: when the one was sent, and the other had come.
+  struct Exchange {
+    let begin, end: Int64
+    let reply: JSONValue
+  }
+
+  private func call(_ method: String, _ parameters: JSONValue) throws(BenchmarkError) -> Exchange {
+    let message = Call(Interface.name + "." + method, parameters).message
+    let begin = Clock.monotonic
+    // A call is shorter than what a socket takes at once.
+    guard linux_send_with(connection.number, message, message.count, -1) == message.count else {
+      throw .daemon("it has left")
+    }
+    while true {
+      if case .message(let text) = input.next() {
+        let end = Clock.monotonic
+        guard let reply = Reply(message: text) else { throw .daemon("its answer is none") }
+        if let error = reply.error { throw .daemon("\(method): \(error)") }
+        return Exchange(begin: begin, end: end, reply: reply.parameters)
+      }
+      let count = withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { room -> Int in
+        let count = linux_read(connection.number, room.baseAddress, room.count)
+        if count > 0 { input.append(UnsafeRawBufferPointer(rebasing: room[..<count])) }
+        return count
+      }
+      guard count > 0 else { throw .daemon("it has left") }
+    }
+  }
+
+  /// Processes of its applets.
+  func applets() throws(BenchmarkError) -> [Int64] {
+    guard case .array(let applets)? = try call("List", .object([])).reply["applets"] else { return [] }
+    return applets.compactMap { if case .integer(let pid)? = $0["pid"] { pid } else { nil } }
+  }
+
+  /// Bytes that it has resident.
+  func resident(_ kernel: LinuxKernel) throws(BenchmarkError) -> Int64 {
+    try lines("/proc/\(process)/status", kernel).first { $0.hasPrefix("VmRSS:") }.map(bytes) ?? 0
+  }
+}
+
+/// Bytes that a worker has to itself, but for its guest's memory: the one mapping of more than 8 MiB.
+private func unshared(_ process: Int64, _ kernel: LinuxKernel) throws(BenchmarkError) -> Int64 {
+  var sum: Int64 = 0
+  var isGuest = false
+  for line in try lines("/proc/\(process)/smaps", kernel) {
+    if line.hasPrefix("Size:") { isGuest = bytes(line) > 8 << 20 }
+    if line.hasPrefix("Private_"), !isGuest { sum += bytes(line) }
+  }
+  return sum
+}
+
+private func lines(_ path: String, _ kernel: LinuxKernel) throws(BenchmarkError) -> [Substring] {
+  do throws(Errno) {
+    let file = try FileContents(streaming: path, limit: 1 << 20, kernel: kernel)
+    return String(decoding: file.bytes, as: UTF8.self).split(separator: "\n")
+  } catch { throw .host(error) }
+}
+
+/// The number of a line such as "VmRSS:  1024 kB" (proc_pid_status(5)).
+private func bytes(_ line: Substring) -> Int64 {
+  let words = line.split(separator: " ")
+  return words.count > 1 ? (Int64(words[words.count - 2]) ?? 0) << 10 : 0
+}

@@ -1,0 +1,103 @@
+import struct Foundation.Data
+import class Foundation.FileManager
+import struct Foundation.UUID
+import Machine
+import Platform
+import Testing
+
+@testable import Benchmark
+
+/// Comparisons with earlier figures: of one kernel by amounts, of two by ratios to the floor.
+struct ReferenceTests {
+  private let host = HostDescription(architecture: .arm64, kernel: LinuxKernel(), countsInstructions: true)
+
+  /// What a comparison says of one figure.
+  private func compare(
+    _ now: Measurement, with earlier: Measurement, ofKernel release: String? = nil
+  ) throws -> (line: String, isTooMuch: Bool, heading: String) {
+    var results = Results(host: host, version: "1", countsInstructions: true)
+    results.measurements = [earlier]
+    var text = String(decoding: try #require(results.json), as: UTF8.self)
+    if let release {
+      let here = try #require(host["kernel"])
+      text = text.replacingOccurrences(of: "\"kernel\":\"\(here)\"", with: "\"kernel\":\"\(release)\"")
+      #expect(text.contains(release))
+    }
+    let path = FileManager.default.temporaryDirectory.appending(path: "reference-\(UUID()).json")
+    try Data(text.utf8).write(to: path)
+    defer { try? FileManager.default.removeItem(at: path) }
+    let reference = try Reference(path: path.path, host: host, kernel: LinuxKernel())
+    #expect(reference.mismatch(host) == nil)
+    let (line, isTooMuch) = reference.line(now, countsInstructions: true)
+    return (line, isTooMuch, reference.heading)
+  }
+
+  private func measurement(_ value: Int64, floor: Int64?, tolerance: Int? = 3) -> Measurement {
+    Measurement("call", Samples([value]), floor: floor.map { Samples([$0]) }, tolerance: tolerance)
+  }
+
+  @Test(arguments: [(1030, false), (1031, true), (500, false)])
+  func oneKernelIsComparedByAmounts(_ now: Int64, _ isTooMuch: Bool) throws {
+    // The floor has grown, too, and is no excuse.
+    let found = try compare(measurement(now, floor: 2000), with: measurement(1000, floor: 900))
+    #expect(found.isTooMuch == isTooMuch)
+    #expect(found.line.contains("1,000 -> "))
+    #expect(found.line.contains("more than it may") == isTooMuch)
+    #expect(found.heading == "Compared with the file:\n")
+  }
+
+  @Test(arguments: [
+    // A slower kernel, and a faster one, with the same work above the floor.
+    (measurement: (2100, 2000), isTooMuch: false), (measurement: (600, 500), isTooMuch: false),
+    // More work above the floor.
+    (measurement: (1140, 1000), isTooMuch: true), (measurement: (2300, 2000), isTooMuch: true),
+    // A part more, but within what may be.
+    (measurement: (1120, 1000), isTooMuch: false),
+  ])
+  func twoKernelsAreComparedByRatios(_ now: (Int64, Int64), _ isTooMuch: Bool) throws {
+    let found = try compare(
+      measurement(now.0, floor: now.1), with: measurement(1100, floor: 1000), ofKernel: "5.0.0-other")
+    #expect(found.isTooMuch == isTooMuch)
+    #expect(found.line.contains("1.100 -> "))
+    #expect(found.heading.contains("5.0.0-other"))
+  }
+
+  @Test func whatHasNoFloorIsNotComparedBetweenKernels() throws {
+    let found = try compare(
+      measurement(9000, floor: nil), with: measurement(1000, floor: nil), ofKernel: "5.0.0-other")
+    #expect(!found.isTooMuch)
+    #expect(found.line.contains("not compared"))
+    #expect(try compare(measurement(9000, floor: nil), with: measurement(1000, floor: nil)).isTooMuch)
+  }
+
+  @Test func whatHasNoToleranceMayGrow() throws {
+    let earlier = measurement(1000, floor: 900, tolerance: nil)
+    #expect(try !compare(measurement(9000, floor: 900), with: earlier).isTooMuch)
+  }
+
+  @Test func whatTheFileLacksIsNew() throws {
+    let other = Measurement("stop", Samples([5]), floor: nil)
+    let found = try compare(other, with: measurement(1000, floor: 900))
+    #expect(found.line.hasSuffix("new\n"))
+    #expect(!found.isTooMuch)
+  }
+
+  @Test func anotherClockIsRefused() throws {
+    let times = Results(
+      host: HostDescription(architecture: .arm64, kernel: LinuxKernel(), countsInstructions: false), version: "1",
+      countsInstructions: false)
+    let path = FileManager.default.temporaryDirectory.appending(path: "reference-\(UUID()).json")
+    try Data(try #require(times.json)).write(to: path)
+    defer { try? FileManager.default.removeItem(at: path) }
+    let reference = try Reference(path: path.path, host: host, kernel: LinuxKernel())
+    #expect(reference.mismatch(host)?.contains("clock") == true)
+  }
+
+  @Test(arguments: ["", "{}", "{\"format\":2}", "{\"format\":1,\"host\":{},\"results\":[{\"name\":1}]}"])
+  func otherFilesAreRefused(_ text: String) throws {
+    let path = FileManager.default.temporaryDirectory.appending(path: "reference-\(UUID()).json")
+    try Data(text.utf8).write(to: path)
+    defer { try? FileManager.default.removeItem(at: path) }
+    #expect(throws: Reference.Failure.self) { try Reference(path: path.path, host: host, kernel: LinuxKernel()) }
+  }
+}
