@@ -70,6 +70,7 @@ public enum Worker {
       case .kvm(let error): throw host(error.description)
       }
     }
+    forgetOldOutput(configuration.history)
     context.console.history = configuration.history
     if request.copies > 0 {
       do throws(KVMError) {
@@ -99,6 +100,13 @@ public enum Worker {
     }
     report(.object([JSONMember("running", .bool(true))]))
     return finish(context)
+  }
+
+  /// Makes a hole of what runs before this one have written, as far as it is more than the history: a run that writes little
+  /// forgets nothing itself.
+  private static func forgetOldOutput(_ history: Int64) {
+    let size = Int64(linux_size(WorkerFile.console.rawValue))
+    if size > history { _ = linux_punch(WorkerFile.console.rawValue, size - history) }
   }
 
   /// Runs the context to its end.

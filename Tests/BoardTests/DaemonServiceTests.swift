@@ -120,8 +120,8 @@ struct DaemonServiceTests {
 
 /// What goes wrong around a daemon, and must not take it down.
 struct DaemonBadDayTests {
-  static let session = Session([Board.arm64, .riscv64].flatMap { badDays($0) })
-  static let crowd = Session([Board.arm64, .riscv64].flatMap { crowds($0) })
+  static let session = Session([Board.arm64, .riscv64].flatMap { badDays($0) }, timeout: 300)
+  static let crowd = Session([Board.arm64, .riscv64].flatMap { crowds($0) }, timeout: 300)
 
   @Test(arguments: session.cases)
   func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }

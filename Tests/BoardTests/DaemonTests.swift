@@ -2,7 +2,7 @@ import Testing
 
 /// The daemon on its board, through the commands that talk to it. Each case has a daemon of its own.
 struct DaemonTests {
-  static let session = Session([Board.arm64, .riscv64].flatMap { lifecycle($0) + systemMode($0) })
+  static let session = Session([Board.arm64, .riscv64].flatMap { lifecycle($0) + systemMode($0) }, timeout: 300)
 
   @Test(arguments: session.cases)
   func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }

@@ -24,7 +24,7 @@ swiftlet bridge; status=$?; [ $status = 0 ] || { echo "bridge: $status"; cat /tm
 def connect(board):
     here, there = socket.socketpair()
     guests = os.path.join(ROOT, "build", "arm64" if board.startswith("arm64") else "riscv64", "guests")
-    process = subprocess.Popen([os.path.join(ROOT, "boards/run"), "--timeout", "90", "--add", guests, board, "--", "sh", "-c", SCRIPT],
+    process = subprocess.Popen([os.path.join(ROOT, "boards/run"), "--timeout", "240", "--add", guests, board, "--", "sh", "-c", SCRIPT],
                                stdin=there, stdout=there)
     there.close()
     return process, here
