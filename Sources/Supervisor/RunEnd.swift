@@ -122,7 +122,7 @@ public struct RegisterValue: Equatable, Sendable {
     return all
   }
 
-  private init(name: String, value: String, processor: Int?) {
+  init(name: String, value: String, processor: Int? = nil) {
     self.name = name
     self.value = value
     self.processor = processor

@@ -43,7 +43,8 @@ struct SandboxTests {
       let removal = "remove a file: " + (filter == "linux" ? "EACCES" : "killed")
       // A worker talks to the daemon, and to services, over sockets that it has.
       let ends = killed.map { "\($0): \(filter == "worker" && $0 == "send a descriptor" ? "done" : "killed")" }
-      let lines = opened.map { $0 + ": EACCES" } + ["open by openat2: killed", removal] + ends + done.map { $0 + ": done" }
+      let lines =
+        opened.map { $0 + ": EACCES" } + ["open by openat2: killed", removal] + ends + done.map { $0 + ": done" }
       return Case(
         board, "escape with the filter for \(filter)",
         script: "chmod +x ../files/escape; ../files/escape \(filter)",

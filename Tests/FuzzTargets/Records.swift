@@ -92,7 +92,7 @@ extension FuzzTarget {
     },
     seeds: {
       var end = RunEnd(code: 121, status: 3, signal: 9, reason: "read from memory that it may not read")
-      end.registers = [("x0", "0x1"), ("pc", "0x80000000")]
+      end.registers = [RegisterValue(name: "x0", value: "0x1"), RegisterValue(name: "pc", value: "0x80000000")]
       end.symbol = "main+0x10"
       var request = StartRequest()
       request.image = "/tmp/test.elf"

@@ -13,7 +13,9 @@ struct RecordTests {
   @Test("is told as it was")
   func end() throws {
     var end = RunEnd(code: 121, reason: "read from memory that it may not read, in café")
-    end.registers = [("x0", "0x1"), ("pc", "0x80000000")]
+    end.registers = [
+      RegisterValue(name: "x0", value: "0x1"), RegisterValue(name: "pc", value: "0x80000000", processor: 1),
+    ]
     end.symbol = "main+0x10"
     #expect(RunEnd(record: end.record)?.record == end.record)
   }
@@ -27,14 +29,16 @@ struct RecordTests {
     let value = JSONValue.object([
       JSONMember("code", .integer(0)), JSONMember("status", .integer(256)), JSONMember("reason", .string(reason)),
       JSONMember("symbol", .string("\u{9b}31m")),
-      JSONMember("registers", .array(Array(repeating: register, count: 1000))),
+      JSONMember("registers", .array(Array(repeating: register, count: 5000))),
     ])
     let end = try #require(RunEnd(record: value))
     #expect(end.reason.hasPrefix("done?[2J?swiftlet: all is wellé"))
     #expect(end.reason.utf8.count <= 1024)
     // No status: not one of somebody else's choice.
     #expect(end.status == nil && end.symbol == "?31m")
-    #expect(end.registers.count == 64 && end.registers[0].name == "x0?" && end.registers[0].value.utf8.count == 128)
+    #expect(
+      end.registers.count == RunEnd.mostRegisters && end.registers[0].name == "x0?"
+        && end.registers[0].value.utf8.count == 128)
   }
 
   @Test(
