@@ -15,11 +15,14 @@ help: ## show this
 setup: ## install what is missing on this machine, through apt
 	@tools/setup
 
+# Whole modules are compiled, each on one processor: the architectures are built at the same time.
+for_each_architecture = for arch in $(ARCH); do $(1) & jobs="$$jobs $$!"; done; for job in $$jobs; do wait $$job || exit; done
+
 static: setup ## cross-compile swiftlet: build/ARCH/swiftlet, one static executable
-	@set -e; for arch in $(ARCH); do tools/cross-build $$arch; done
+	@$(call for_each_architecture,tools/cross-build $$arch)
 
 exercise: setup ## cross-compile the program with which tests on boards embed the monitor: build/ARCH/exercise
-	@set -e; for arch in $(ARCH); do tools/cross-build $$arch exercise; done
+	@$(call for_each_architecture,tools/cross-build $$arch exercise)
 
 guests: setup ## compile the applets: build/ARCH/guests/NAME.elf
 	@set -e; for arch in $(ARCH); do guests/build $$arch build/$$arch/guests; done

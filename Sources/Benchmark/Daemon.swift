@@ -53,7 +53,7 @@ extension Benchmark {
       Measurement("daemon-start", Samples(started), floor: run, tolerance: 10),
       Measurement("daemon-run", Samples(ended), floor: run, tolerance: 10),
       Measurement("daemon-stop", Samples(stopped), floor: Samples(killed), tolerance: 10),
-      Measurement("daemon-memory", Samples([ownMemory]), unit: .bytes, tolerance: 10),
+      Measurement("daemon-memory", Samples([ownMemory]), unit: .bytes, tolerance: 20),
       Measurement("daemon-applet-memory", Samples(memories), unit: .bytes, tolerance: 10),
     ]
   }

@@ -70,14 +70,15 @@ public struct RunEnd: Equatable, Sendable {
     self.init(code: code, reason: reason)
     if case .integer(let status)? = record["status"] { self.status = UInt8(exactly: status) }
     if case .integer(let signal)? = record["signal"] { self.signal = Int32(exactly: signal) }
-    symbol = Self.line(record["symbol"], most: Self.longestWord)
+    symbol = Self.line(record["symbol"], most: Self.longestSymbol)
     guard case .array(let list)? = record["registers"] else { return }
     registers = list.prefix(Self.mostRegisters).compactMap { RegisterValue($0) }
   }
 
-  /// Bytes that a reason, and a symbol or a register's name or value, have at most; registers that there are at most.
+  /// Bytes that a reason, a symbol, and a register's name or value have at most; registers that there are at most.
   static let longestReason = 1024
-  static let longestWord = 128
+  static let longestSymbol = 128
+  static let longestRegister = 24
   static let mostRegisters = RegisterValue.mostProcessors * 40
 
   fileprivate static func line(_ value: JSONValue?, most: Int) -> String? {
@@ -130,8 +131,8 @@ public struct RegisterValue: Equatable, Sendable {
 
   /// nil for what is no such record.
   init?(_ record: JSONValue) {
-    guard let name = RunEnd.line(record["name"], most: RunEnd.longestWord),
-      let value = RunEnd.line(record["value"], most: RunEnd.longestWord)
+    guard let name = RunEnd.line(record["name"], most: RunEnd.longestRegister),
+      let value = RunEnd.line(record["value"], most: RunEnd.longestRegister)
     else { return nil }
     if case .integer(let processor)? = record["processor"] {
       self.init(name: name, value: value, processor: Int(processor))
