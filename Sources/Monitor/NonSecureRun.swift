@@ -124,7 +124,12 @@ extension ExecCtx {
     throws(ExecError)
   {
     let exit: Exit
-    do { exit = try vcpu.enter() } catch { throw failure(error, vcpu) }
+    do { exit = try vcpu.enter() } catch {
+      // What it leaves in the frame must not come between a call of another processor's and its answer.
+      shared.monitor.acquire()
+      defer { shared.monitor.release() }
+      throw failure(error, vcpu)
+    }
     try serve(exit, vcpu, number, control, shared)
   }
 
@@ -146,7 +151,7 @@ extension ExecCtx {
     case .mmio(let address, let length, isWrite: true, let value)
     where shared.bus.store(address, length: length, value: value): break
     case .mmio(let address, let length, isWrite: false, _):
-      guard let value = shared.bus.load(address, length: length) else { throw describe(exit, vcpu) }
+      guard let value = shared.bus.load(address, length: length) else { throw describe(exit, vcpu, shared) }
       vcpu.completeLoad(value)
     case .interrupted:
       vcpu.clearExitRequest()
@@ -157,7 +162,7 @@ extension ExecCtx {
       try checkStops()
     case .systemEvent(1): finish(.outcome(.shutdown), shared, from: number)
     case .systemEvent(2): finish(.outcome(.reset), shared, from: number)
-    default: throw describe(exit, vcpu)
+    default: throw describe(exit, vcpu, shared)
     }
   }
 
@@ -320,7 +325,9 @@ extension ExecCtx {
   }
 
   /// An exit that nothing answers.
-  private func describe(_ exit: Exit, _ vcpu: borrowing VCPU) -> ExecError {
+  private func describe(_ exit: Exit, _ vcpu: borrowing VCPU, _ shared: Processors) -> ExecError {
+    shared.monitor.acquire()
+    defer { shared.monitor.release() }
     do throws(ExecError) {
       try capture(vcpu)
       return .unexpectedExit(exit)

@@ -38,7 +38,7 @@ struct RecordTests {
     #expect(end.status == nil && end.symbol == "?31m")
     #expect(
       end.registers.count == RunEnd.mostRegisters && end.registers[0].name == "x0?"
-        && end.registers[0].value.utf8.count == 128)
+        && end.registers[0].value.utf8.count == 24)
   }
 
   @Test(
