@@ -12,6 +12,10 @@ if CommandLine.arguments.dropFirst().first == "worker" {
   exit(WorkerProcess.run(Array(CommandLine.arguments.dropFirst(2))))
 }
 setvbuf_lines()
+// Who starts this on a thread that takes no signals, as a test runner's, hands that down.
+var noSignals = sigset_t()
+sigemptyset(&noSignals)
+sigprocmask(SIG_SETMASK, &noSignals, nil)
 let every = CommandLine.arguments.count > 1 ? max(Int(CommandLine.arguments[1]) ?? 1, 1) : 1
 let offset = CommandLine.arguments.count > 2 ? Int(CommandLine.arguments[2]) ?? 0 : 0
 let prefix = CommandLine.arguments.count > 3 ? CommandLine.arguments[3] : ""
