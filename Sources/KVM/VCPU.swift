@@ -9,7 +9,21 @@ public struct VCPU: ~Copyable {
   private let runPage: Mapping
   private let descriptor: OwnedFD
   private let run: UnsafeMutablePointer<kvm_run>
-  private let isLinux: Bool
+  /// What the run path hands to Linux; -1 where another kernel stands in its place.
+  private let linuxDescriptor: Int32
+  /// That other kernel.
+  private let standIn: StandIn?
+
+  /// An object, so that the run path, which loads all that it might need, loads a pointer at most.
+  private final class StandIn {
+    let kernel: any Kernel
+    let descriptor: Int32
+
+    init(_ kernel: any Kernel, _ descriptor: Int32) {
+      self.kernel = kernel
+      self.descriptor = descriptor
+    }
+  }
 
   init(_ descriptor: consuming OwnedFD, runPageSize: Int) throws(KVMError) {
     // A kernel that claims a smaller page than the structure has would make every field of it unsafe to read.
@@ -19,7 +33,9 @@ public struct VCPU: ~Copyable {
     // The page lives as long as this value, and KVM lays a struct kvm_run at its start.
     run = page.start.bindMemory(to: kvm_run.self, capacity: 1)
     runPage = page
-    isLinux = descriptor.kernel.isLinux
+    let isLinux = descriptor.kernel.isLinux
+    linuxDescriptor = isLinux ? descriptor.number : -1
+    standIn = isLinux ? nil : StandIn(descriptor.kernel, descriptor.number)
     self.descriptor = descriptor
   }
 
@@ -71,13 +87,43 @@ public struct VCPU: ~Copyable {
   /// - Throws: `KVMError.failed` where the kernel cannot run it: EFAULT for memory that cannot be had, ENOSYS and
   ///   EOPNOTSUPP for instructions that KVM does not emulate.
   @inline(__always)
-  public func enter() throws(KVMError) -> Exit {
+  public func enter() throws(KVMError) -> Exit { try runGuest() ? Exit(run) : .interrupted }
+
+  /// The same for who waits for a call by one certain number.
+  /// - Parameters:
+  ///   - hypercall: arm64: the function of `Exit.hypercall`.
+  ///   - sbi: riscv64: the extension of `Exit.sbi`.
+  @inline(__always)
+  public func enter(awaiting hypercall: UInt64, sbi: UInt64) throws(KVMError) -> Awaited {
+    guard try runGuest() else { return .other(.interrupted) }
+    let reason = run.pointee.exit_reason
+    if _fastPath(reason == LINUX_KVM_EXIT_RISCV_SBI.rawValue) {
+      if run.pointee.riscv_sbi.extension_id == sbi { return .sbi }
+    } else if reason == LINUX_KVM_EXIT_HYPERCALL.rawValue, run.pointee.hypercall.nr == hypercall {
+      return .hypercall
+    }
+    return .other(Exit(run))
+  }
+
+  /// What ended an entry by which a call was awaited.
+  public enum Awaited {
+    case hypercall
+    case sbi
+    case other(Exit)
+  }
+
+  /// - Returns: whether there was an exit; not after a kick or a signal.
+  @inline(__always)
+  private func runGuest() throws(KVMError) -> Bool {
     linux_kick_target(run)
-    let result =
-      isLinux
-      ? linux_ioctl(descriptor.number, LINUX_KVM_RUN, 0) : descriptor.kernel.ioctl(descriptor.number, LINUX_KVM_RUN, 0)
-    if result >= 0 { return Exit(run) }
-    if result == -Int(EINTR) || result == -Int(EAGAIN) { return .interrupted }
+    var result = linux_ioctl(linuxDescriptor, LINUX_KVM_RUN, 0)
+    if result >= 0 { return true }
+    // Linux has refused the -1: to find that out here costs the run path nothing.
+    if let standIn {
+      result = standIn.kernel.ioctl(standIn.descriptor, LINUX_KVM_RUN, 0)
+      if result >= 0 { return true }
+    }
+    if result == -Int(EINTR) || result == -Int(EAGAIN) { return false }
     throw .failed(.run, Errno(Int32(truncatingIfNeeded: -result)))
   }
 

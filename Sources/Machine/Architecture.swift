@@ -59,17 +59,24 @@ public enum Architecture: Sendable {
   public var shim: [UInt32] { self == .arm64 ? ARM64.shim : RISCV64.shim }
 
   /// What a trap out of a secure applet was, from the trap frame's cause word (ESR_EL1, scause).
-  @inline(__always)
   public func trap(cause: UInt64) -> Trap {
-    switch self {
-    case .arm64: ARM64.trap(syndrome: cause)
-    case .riscv64: RISCV64.trap(cause: cause)
-    }
+    var pc: UInt64 = 0
+    return trap(cause: cause, pc: &pc)
   }
 
-  /// Bytes by which the trap frame's PC has to advance to pass a call: an ecall leaves it at the instruction.
+  /// The same, and past a call.
+  /// - Parameter pc: the trap frame's; behind the instruction after a call, where SVC leaves it and ECALL does not.
   @inline(__always)
-  public var callLength: UInt64 { self == .arm64 ? 0 : 4 }
+  public func trap(cause: UInt64, pc: inout UInt64) -> Trap {
+    switch self {
+    case .arm64:
+      return ARM64.trap(syndrome: cause)
+    case .riscv64:
+      let trap = RISCV64.trap(cause: cause)
+      if trap == .call { pc &+= 4 }
+      return trap
+    }
+  }
 
   /// The page-table entry that maps a page or block.
   func leaf(_ physical: UInt64, _ mapping: PageTable.Mapping, level: Int) -> UInt64 {

@@ -66,7 +66,6 @@ public final class ExecCtx: @unchecked Sendable {
   public internal(set) var lockstepReport = LockstepReport()
   /// What ended the last entry, while in lockstep.
   var event = Event.interrupted
-  var hasFaultInjection = false
   /// The sleep that a stop or a limit has interrupted: PC behind the call, how long it is, and its end in CLOCK_MONOTONIC
   /// nanoseconds.
   var sleepUnderWay: (pc: UInt64, nanoseconds: UInt64, end: Int64)?

@@ -105,10 +105,7 @@ extension ExecCtx {
   /// Faults to be put into the copies of a context in lockstep; nil for none.
   public var faultInjection: FaultInjection? {
     get { lockstep?.faultInjection }
-    set {
-      lockstep?.faultInjection = newValue
-      hasFaultInjection = lockstep?.faultInjection != nil
-    }
+    set { lockstep?.faultInjection = newValue }
   }
 
   /// Lets the applet read the architectural counter, or keeps it from it.
@@ -170,6 +167,8 @@ final class Lockstep {
   /// - Throws: `ExecError`: what the primary raises, or `.lockstep`.
   func step() throws(ExecError) {
     let primary = self.primary
+    // Behind the answer to the last call.
+    if faultInjection != nil, !isUnfinished, primary.calls > 0 { injectFault() }
     while true {
       do throws(ExecError) {
         if isUnfinished {
@@ -360,7 +359,7 @@ final class Lockstep {
   }
 
   /// Flips a bit in one copy, if it is time for one.
-  func injectFault() {
+  private func injectFault() {
     guard
       let (copy, register, bit) = faultInjection?.next(copies: count, registers: primary.architecture.generalRegisters)
     else { return }

@@ -75,18 +75,23 @@ extension ExecCtx {
   /// One entry into the guest and back.
   @inline(__always)
   func enter() throws(ExecError) -> Event {
-    let exit: Exit
-    do { exit = try vcpu.enter() } catch { throw .kvm(error) }
-    switch exit {
-    case .hypercall(let function) where function == 1: break
-    case .sbi(extension: 0x0800_0000, _): break
-    case .interrupted: return .interrupted
-    default: try checkRare(exit)
+    let awaited: VCPU.Awaited
+    do { awaited = try vcpu.enter(awaiting: 1, sbi: 0x0800_0000) } catch { throw .kvm(error) }
+    switch awaited {
+    // What the guest left by tells the architecture.
+    case .hypercall: return event(on: .arm64)
+    case .sbi: return event(on: .riscv64)
+    case .other(.interrupted): return .interrupted
+    case .other(let exit):
+      try checkRare(exit)
+      return event(on: architecture)
     }
-    let trap = architecture.trap(cause: frame[Int(APPLET_FRAME_CAUSE)])
-    guard trap == .call else { return .init(trap) }
-    frame[Int(APPLET_FRAME_PC)] &+= architecture.callLength
-    return .call
+  }
+
+  /// What the shim tells of a trap out of the applet.
+  @inline(__always)
+  private func event(on architecture: Architecture) -> Event {
+    Event(architecture.trap(cause: frame[Int(APPLET_FRAME_CAUSE)], pc: &frame[Int(APPLET_FRAME_PC)]))
   }
 
   /// Passes an exit by the doorbell, and refuses any other.
@@ -129,7 +134,6 @@ extension ExecCtx {
         if let lockstep { try lockstep.step() } else { try runToCall() }
         calls &+= 1
         if let handler { try handler(self) } else { try answer(self) }
-        if hasFaultInjection { lockstep?.injectFault() }
       }
       try flush()
     } catch {
@@ -258,6 +262,7 @@ extension ExecCtx {
 }
 
 extension ExecCtx.Event {
+  @inline(__always)
   init(_ trap: Trap) {
     switch trap {
     case .call: self = .call

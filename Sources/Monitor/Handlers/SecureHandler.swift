@@ -12,16 +12,22 @@ public func secureHandler(_ context: ExecCtx) throws(ExecError) { try answer(con
 @inline(__always)
 func answer(_ context: ExecCtx) throws(ExecError) {
   let number = context.a0
+  // GoTEE's calls come first: one comparison leads to them.
+  guard number > UInt64(APPLET_CALL_RPC_RESPONSE) else {
+    switch Int32(truncatingIfNeeded: number) {
+    case APPLET_CALL_EXIT: context.exit(status: UInt8(truncatingIfNeeded: context.a1))
+    case APPLET_CALL_PUT_CHARACTER: try putCharacter(context)
+    case APPLET_CALL_NANOTIME: context.ret(Clock.monotonic)
+    case APPLET_CALL_GETRANDOM: try getrandom(context)
+    case APPLET_CALL_RPC_REQUEST: try rpcRequest(context)
+    default: try rpcResponse(context)
+    }
+    return
+  }
   guard number <= UInt64(APPLET_CALL_LAST) else { throw .unknownCall(number: number) }
   switch Int32(truncatingIfNeeded: number) {
-  case APPLET_CALL_NANOTIME: context.ret(Clock.monotonic)
-  case APPLET_CALL_PUT_CHARACTER: try putCharacter(context)
   case APPLET_CALL_WRITE: try write(context)
   case APPLET_CALL_READ: try read(context)
-  case APPLET_CALL_GETRANDOM: try getrandom(context)
-  case APPLET_CALL_RPC_REQUEST: try rpcRequest(context)
-  case APPLET_CALL_RPC_RESPONSE: try rpcResponse(context)
-  case APPLET_CALL_EXIT: context.exit(status: UInt8(truncatingIfNeeded: context.a1))
   case APPLET_CALL_SLEEP: try sleep(context)
   case APPLET_CALL_YIELD: yield(context)
   case APPLET_CALL_REGION: try region(context)

@@ -37,29 +37,28 @@ trap:
   sd x29, WORD(29)(tp)
   sd x30, WORD(30)(tp)
   sd x31, WORD(31)(tp)
-  csrr t0, sscratch
-  sd t0, WORD(4)(tp)
-  csrr t0, sepc
-  sd t0, WORD(APPLET_FRAME_PC)(tp)
-  csrr t0, sstatus
-  sd t0, WORD(APPLET_FRAME_STATUS)(tp)
-  csrr t0, scause
-  sd t0, WORD(APPLET_FRAME_CAUSE)(tp)
-  csrr t0, stval
-  sd t0, WORD(APPLET_FRAME_ADDRESS)(tp)
-  ld t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
-  bnez t0, watch_floating_point
+  csrr a7, sscratch
+  sd a7, WORD(4)(tp)
+  csrr a7, sepc
+  sd a7, WORD(APPLET_FRAME_PC)(tp)
+  csrr a7, sstatus
+  sd a7, WORD(APPLET_FRAME_STATUS)(tp)
+  csrr a7, scause
+  sd a7, WORD(APPLET_FRAME_CAUSE)(tp)
+  csrr a7, stval
+  sd a7, WORD(APPLET_FRAME_ADDRESS)(tp)
+  ld a7, WORD(APPLET_FRAME_ON_EXIT)(tp)
+  bnez a7, watch_floating_point
 leave:
   lui a7, 0x8000 // SBI's experimental extension range begins at 0x08000000
   ecall
 // Where a vCPU starts, and where it goes on after each exit; the frame's address is in tp. Unless the frame asks for more, PC
 // and the registers that the exit has changed come from it; the applet's others are still where they were, tp in sscratch.
 resume:
-  ld t0, WORD(APPLET_FRAME_ON_ENTRY)(tp)
-  bnez t0, prepare
-  ld t0, WORD(APPLET_FRAME_PC)(tp)
-  csrw sepc, t0
-  ld t0, WORD(5)(tp)
+  ld a7, WORD(APPLET_FRAME_ON_ENTRY)(tp)
+  bnez a7, prepare
+  ld a7, WORD(APPLET_FRAME_PC)(tp)
+  csrw sepc, a7
   ld a0, WORD(10)(tp) // SBI's return values are there
   ld a1, WORD(11)(tp)
   ld a7, WORD(17)(tp)
@@ -69,12 +68,12 @@ resume:
 // The rare work of an entry, asked for by the frame. The monitor can have any of it done again from `resume` on: what was
 // asked for is forgotten when it has been done.
 prepare:
-  andi t1, t0, APPLET_ENTRY_FENCE
+  andi t1, a7, APPLET_ENTRY_FENCE
   beqz t1, 1f
   sfence.vma
   fence.i
 1:
-  andi t1, t0, APPLET_ENTRY_FP
+  andi t1, a7, APPLET_ENTRY_FP
   beqz t1, restore
   fld f0, WORD(APPLET_FRAME_FP + 0)(tp)
   fld f1, WORD(APPLET_FRAME_FP + 1)(tp)
@@ -150,18 +149,18 @@ restore:
   sret
 // sstatus.FS says whether the applet has changed a floating-point register since the last exit: only then is there anything
 // to save.
-watch_floating_point: // it may change t0, a0, a1 and a7 alone: the next entry loads no others
-  csrr t0, sstatus
-  not t0, t0
-  srli t0, t0, 13
-  andi t0, t0, 3
-  beqz t0, save_floating_point // FS is 0b11, dirty
-  li t0, APPLET_EXIT_WATCH
-  sd t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
+watch_floating_point: // it may change a0, a1 and a7 alone: the next entry loads no others
+  csrr a7, sstatus
+  not a7, a7
+  srli a7, a7, 13
+  andi a7, a7, 3
+  beqz a7, save_floating_point // FS is 0b11, dirty
+  li a7, APPLET_EXIT_WATCH
+  sd a7, WORD(APPLET_FRAME_ON_EXIT)(tp)
   j leave
 save_floating_point:
-  li t0, APPLET_EXIT_WATCH | APPLET_EXIT_SAVED
-  sd t0, WORD(APPLET_FRAME_ON_EXIT)(tp)
+  li a7, APPLET_EXIT_WATCH | APPLET_EXIT_SAVED
+  sd a7, WORD(APPLET_FRAME_ON_EXIT)(tp)
   fsd f0, WORD(APPLET_FRAME_FP + 0)(tp)
   fsd f1, WORD(APPLET_FRAME_FP + 1)(tp)
   fsd f2, WORD(APPLET_FRAME_FP + 2)(tp)
@@ -194,8 +193,8 @@ save_floating_point:
   fsd f29, WORD(APPLET_FRAME_FP + 29)(tp)
   fsd f30, WORD(APPLET_FRAME_FP + 30)(tp)
   fsd f31, WORD(APPLET_FRAME_FP + 31)(tp)
-  frcsr t0
-  sd t0, WORD(APPLET_FRAME_FP_CONTROL)(tp)
-  li t0, 0b01 << 13
-  csrc sstatus, t0 // clean: 0b10
+  frcsr a7
+  sd a7, WORD(APPLET_FRAME_FP_CONTROL)(tp)
+  li a7, 0b01 << 13
+  csrc sstatus, a7 // clean: 0b10
   j leave
