@@ -121,7 +121,8 @@ let package = Package(
     .executableTarget(
       name: "fuzz", dependencies: ["CFuzz", "CLinux", "FuzzTargets", "Machine", "TestSupport"], path: "Tests/Fuzz",
       swiftSettings: strict),
-    .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["corpus"], swiftSettings: strict),
+    .testTarget(
+      name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["corpus"], swiftSettings: strict),
     // Runs the cross-compiled program on emulated boards: needs build/ARCH, which make test builds.
     .testTarget(name: "BoardTests", dependencies: ["Machine", "TestSupport"], swiftSettings: strict),
   ]

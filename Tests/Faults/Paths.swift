@@ -173,18 +173,7 @@ struct Path {
       kernel.processors[0].setRegister(id, 0x1234)
       kernel.program = { $0.spin(pc: 0x8000_0048) }
       stage.begin()
-      context.stop()
-      var outcomes = try finish(context, stage)
-      // A deadline stops it amid the guest's own code.
-      context.deadline = Clock.monotonic + 2_000_000
-      do throws(PathError) { outcomes += try finish(context, stage) } catch {
-        guard case .exec(.limit(.deadline)) = error else { throw error }
-        outcomes += ", deadline"
-      }
-      context.deadline = nil
-      // On a busy host its time was up before its first entry: what it does hangs on the run, not on its entries.
-      kernel.program = { $0.call(APPLET_CALL_EXIT, 3) }
-      return outcomes + ", " + (try finish(context, stage))
+      return try stopAndRunOn(context, stage) { kernel.program = { $0.call(APPLET_CALL_EXIT, 3) } }
     }
   }
 
@@ -214,6 +203,22 @@ struct Path {
       { $0.call(APPLET_CALL_COUNTER) },
       { $0.call(APPLET_CALL_EXIT, 5) },
     ]
+  }
+
+  /// Stops a guest that spins before it begins, then amid its own code by a deadline, then lets it run to its end.
+  /// - Parameter end: makes the guest exit from now on. On a busy host the deadline comes before its first entry: what it
+  ///   does hangs on the run, not on its entries.
+  static func stopAndRunOn(_ context: ExecCtx, _ stage: Stage, end: () -> Void) throws(PathError) -> String {
+    context.stop()
+    var outcomes = try finish(context, stage)
+    context.deadline = Clock.monotonic + 2_000_000
+    do throws(PathError) { outcomes += try finish(context, stage) } catch {
+      guard case .exec(.limit(.deadline)) = error else { throw error }
+      outcomes += ", deadline"
+    }
+    context.deadline = nil
+    end()
+    return outcomes + ", " + (try finish(context, stage))
   }
 
   static func finish(_ context: ExecCtx, _ stage: Stage) throws(PathError) -> String {

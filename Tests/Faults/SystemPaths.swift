@@ -45,18 +45,11 @@ extension Path {
       let context = try makeProgram(kernel, variant, stage)
       kernel.program = { $0.spin(pc: programEntry) }
       stage.begin()
-      context.stop()
-      var outcomes = try finish(context, stage)
-      context.deadline = Clock.monotonic + 2_000_000
-      do throws(PathError) { outcomes += try finish(context, stage) } catch {
-        guard case .exec(.limit(.deadline)) = error else { throw error }
-        outcomes += ", deadline"
+      return try stopAndRunOn(context, stage) {
+        kernel.program = { guest in
+          guest.processor.number == 0 ? guest.systemCall(APPLET_CALL_EXIT, 3) : guest.spin(pc: programEntry)
+        }
       }
-      context.deadline = nil
-      kernel.program = { guest in
-        guest.processor.number == 0 ? guest.systemCall(APPLET_CALL_EXIT, 3) : guest.spin(pc: programEntry)
-      }
-      return outcomes + ", " + (try finish(context, stage))
     }
   }
 
