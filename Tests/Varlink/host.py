@@ -5,6 +5,7 @@ Good and bad clients of a daemon on this machine, with PyPI's varlink client and
 import faulthandler
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -275,25 +276,42 @@ def reload(daemon):
     is_well()
 
 
+BASH = """
+. "$1"; shift; COMP_WORDS=(swiftlet "$@"); COMP_CWORD=$#; _swiftlet; printf '%s\\n' "${COMPREPLY[@]}"
+"""
+# What zsh itself does with a list is left out: here its functions print what they are given.
+ZSH = """
+compadd() { if [[ $1 = -a ]]; then print -l -- ${(P)2}; else print -l -- "$@"; fi }
+_describe() { print -l -- ${${(P)2}%%:*} }
+_files() { print -- a-file }
+file=$1; shift; words=(swiftlet "$@"); CURRENT=$#words; set --; . "$file"
+"""
+
+
 def completions():
-    """What bash offers behind some words, with a daemon that has no applets."""
+    """What the shells offer behind some words, with a daemon that has no applets."""
     folder = os.path.join(FOLDER, "bin")
     os.mkdir(folder)
     os.symlink(os.path.abspath(PROGRAM), os.path.join(folder, "swiftlet"))
-    file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../share/bash-completion/swiftlet")
-    for words, offered in [
-            (["sta"], {"start"}),
-            (["start", "--cp"], {"--cpu-budget", "--cpus", "--cpu-percent"}),
-            (["daemon", "--cg"], {"--cgroup"}),
-            (["daemon", "--log-format", "j"], {"json"}),
-            (["start", "--restart", "on"], {"on-failure"}),
-            (["stop", ""], set()),
-            (["help", "att"], {"attach"}),
-    ]:
-        script = f'. "{file}"; COMP_WORDS=(swiftlet "$@"); COMP_CWORD=$#; _swiftlet; printf "%s\\n" "${{COMPREPLY[@]}}"'
-        run = subprocess.run(["bash", "-c", script, "bash", *words], stdout=subprocess.PIPE, text=True, check=True, env=dict(
-            os.environ, PATH=folder + ":" + os.environ["PATH"], SWIFTLET_SOCKET=SOCKET))
-        assert set(run.stdout.split()) == offered, (words, run.stdout)
+    share = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../share")
+    for shell, script, file in [("bash", BASH, "bash-completion/swiftlet"), ("zsh", ZSH, "zsh/_swiftlet")]:
+        if shutil.which(shell) is None:
+            print(f"host.py: no {shell} on this machine: its completions are not tried", file=sys.stderr)
+            continue
+        for words, offered in [
+                (["sta"], {"start"}),
+                (["start", "--cp"], {"--cpu-budget", "--cpus", "--cpu-percent"}),
+                (["daemon", "--cg"], {"--cgroup"}),
+                (["daemon", "--log-format", "j"], {"json"}),
+                (["start", "--restart", "on"], {"on-failure"}),
+                (["stop", ""], set()),
+                (["help", "att"], {"attach"}),
+        ]:
+            run = subprocess.run([shell, "-c", script, shell, os.path.join(share, file), *words], stdout=subprocess.PIPE,
+                                 text=True, check=True, env=dict(
+                                     os.environ, PATH=folder + ":" + os.environ["PATH"], SWIFTLET_SOCKET=SOCKET))
+            found = {word for word in run.stdout.split() if word.startswith(words[-1])}
+            assert found == offered, (shell, words, run.stdout)
 
 
 def main():
