@@ -166,7 +166,8 @@ extension ExecCtx {
     let applet = trusted.context
     // A stop that came before is seen below; one that comes from now on ends the turn.
     _ = applet.control.takeStop()
-    applet.limits.deadline = limits.deadline
+    // Limits are the first processor's business: where one passes, it stops the applet on any other.
+    applet.limits.deadline = control === self.control ? limits.deadline : nil
     applet.vcpu.clearExitRequest()
     applet.vcpu.aim()
     defer { aimAgain(control) }
@@ -222,15 +223,20 @@ extension ExecCtx {
   private func aimAgain(_ control: RunControl) {
     guard control === self.control else { return }
     vcpu.aim()
+    processors?.monitor.acquire()
+    defer { processors?.monitor.release() }
     if limits.passed(calls: calls) != nil { vcpu.requestExit() }
   }
 
   /// `checkStops`, on the thread of a processor that is not in the monitor.
   private func checkStopsBeside(_ control: RunControl) throws(ExecError) {
     if processors?.hasEnded ?? false { throw .stopped }
-    // Stops and limits are the first processor's business.
+    // Stops are the first processor's business, too.
     guard control === self.control else { return }
     if control.takeStop() { throw .stopped }
+    // The others look at the limits in calls of their own.
+    processors?.monitor.acquire()
+    defer { processors?.monitor.release() }
     try checkLimits()
   }
 }
