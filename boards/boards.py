@@ -31,6 +31,14 @@ class Board:
         command = [os.path.join(HERE, "assets"), kind, self.architecture, self.package, *self.modules, *GUEST_MODULES]
         return asset(command, make)
 
+    @functools.cache
+    def prepare(self):
+        """Gets and makes what is missing of the board: its QEMU, and the folders of its kernel and initial file system."""
+        qemu, kernel, base = self.qemu(make=True), self.assets("kernel", make=True), self.assets("initramfs", make=True)
+        if kernel is None or base is None:
+            raise Unavailable(f"{self.name}: its kernel or initial file system could not be made")
+        return qemu, kernel, base
+
     def qemu(self, make):
         """The QEMU for this board."""
         program = {"arm64": "qemu-system-aarch64", "riscv64": "qemu-system-riscv64"}[self.architecture]
@@ -92,6 +100,9 @@ def asset(command, make):
 # What Linux in a guest of the board's needs for its devices.
 GUEST_MODULES = ["virtio_mmio", "virtio_blk", "virtio-rng"]
 
+# What boards/run talks through, where the kernel does not have it built in; in the order that they are loaded in.
+VIRTIO = ["virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console"]
+
 ARM64 = "virt,virtualization=on,gic-version="
 
 # The two arm64 cores with the same kernel and page size differ on purpose: the Cortex-A72 has no VHE, so KVM's
@@ -107,6 +118,8 @@ BOARDS = [
     Board("arm64-16k", "arm64", "linux-image-arm64-16k", ["tun"], ARM64 + "2",
           lambda qemu: "cortex-a76" if qemu.version >= 8 else "max,pauth-impdef=on",
           "like a Raspberry Pi 5: GICv2, 16 KiB pages, a core with VHE"),
+    Board("arm64-6.1", "arm64", "linux-image-arm64/bookworm", [*VIRTIO, "tun"], ARM64 + "2", lambda qemu: "cortex-a72",
+          "the board like a Raspberry Pi 4 with Debian 12's Linux 6.1, which has no SMCCC filter"),
     Board("riscv64", "riscv64", "linux-image-riscv64", ["kvm", "tun"], "virt", lambda qemu: "rv64,h=true",
           "a RISC-V board with the H extension and a PLIC"),
     Board("riscv64-aia", "riscv64", "linux-image-riscv64", ["kvm", "tun"], "virt,aia=aplic-imsic,aia-guests=3",

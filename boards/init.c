@@ -51,8 +51,10 @@ static _Noreturn void give_up(const char *what) {
     char text[256];
     int length = snprintf(text, sizeof text, "%s: %s", what, strerror(errno));
     fprintf(stderr, "init: %s\n", text);
-    if (port >= 0) send_frame('f', text, length);
-    for (;;) pause();  // boards/run ends the board, now or at its time limit
+    // Without the port boards/run learns of it by the board's end, and shows the console.
+    if (port < 0) reboot(RB_POWER_OFF);
+    send_frame('f', text, length);
+    for (;;) pause();  // boards/run ends the board
 }
 
 static void pause_for(long milliseconds) {
@@ -132,7 +134,13 @@ static char **read_command(void) {
     int file = open("/board.command", O_RDONLY | O_CLOEXEC), count = 0;
     ssize_t length = read(file, text, sizeof text - 1);
     if (length < 1) give_up("/board.command");
-    for (char *next = text; next < text + length && count < 4095; next += strlen(next) + 1) arguments[count++] = next;
+    for (char *next = text; next < text + length; next += strlen(next) + 1) {
+        if (length == sizeof text - 1 || count == 4095) {
+            errno = E2BIG;
+            give_up("/board.command");
+        }
+        arguments[count++] = next;
+    }
     close(file);
     unlink("/board.command");
     return arguments;

@@ -30,13 +30,16 @@ public struct System: ~Copyable {
 
   /// Makes an empty machine (KVM_CREATE_VM, api.rst 4.2).
   /// - Parameter addressBits: arm64: bits of its guest-physical addresses (KVM_VM_TYPE_ARM_IPA_SIZE), at least 32; 0 for the
-  ///   kernel's default, which it also gets where the kernel does not take that number.
+  ///   kernel's default, 40. Where the host has fewer it gets as many as that has; where its kernel takes no number, the default.
   /// - Throws: `KVMError.failed`; with ENOMEM where the host has no memory left for it.
   public func makeVirtualMachine(addressBits: Int = 0) throws(KVMError) -> VirtualMachine {
     let number: Int
     do { number = try descriptor.call(.createVM, LINUX_KVM_CREATE_VM, UInt(addressBits)) } catch {
-      guard error == .failed(.createVM, .invalid), addressBits != 0 else { throw error }
-      return try makeVirtualMachine()
+      guard error == .failed(.createVM, .invalid) else { throw error }
+      // Asked only now: the usual host takes the first number.
+      let most = check(.addressBits), next = (32..<40).contains(most) ? most : 0
+      guard addressBits != next else { throw error }
+      return try makeVirtualMachine(addressBits: next)
     }
     let owned = OwnedFD(adopting: Int32(truncatingIfNeeded: number), kernel: descriptor.kernel)
     return VirtualMachine(owned, runPageSize: try runPageSize())

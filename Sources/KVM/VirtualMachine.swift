@@ -57,8 +57,8 @@ public struct VirtualMachine: ~Copyable {
     }
     switch Errno(result: result) {
     case nil: return true
-    // No attributes of VMs at all (ENOTTY), or not this one.
-    case Errno(ENXIO)?, Errno(ENOTTY)?, Errno(ENODEV)?: return false
+    // Without attributes of VMs at all, as before Linux 6.4, arm64's KVM answers EINVAL.
+    case .invalid?, Errno(ENXIO)?, Errno(ENOTTY)?, Errno(ENODEV)?: return false
     case let errno?: throw .failed(.setDeviceAttribute, errno)
     }
   }

@@ -36,11 +36,12 @@ public enum ARM64 {
   static let statusEL1: UInt64 = 0x3c5
   /// MAIR_EL1: attribute 0 is normal write-back memory, attribute 1 Device-nGnRE.
   static let mair: UInt64 = 0x04ff
-  /// TCR_EL1: 39-bit addresses through TTBR0 (T0SZ 25), 4 KiB granule, write-back inner-shareable walks, no TTBR1
-  /// (EPD1), 40-bit physical addresses (IPS).
-  static let tcr: UInt64 = 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 2 << 32
-  /// SCTLR_EL1: the bits that are one in every version, MMU and both caches on. EL0's WFI, WFE and cache maintenance trap.
-  static let sctlr: UInt64 = 0x30d0_0800 | 1 | 1 << 2 | 1 << 12
+  /// TCR_EL1: 39-bit addresses through TTBR0 (T0SZ, 25), 4 KiB granule, write-back (IRGN0 and ORGN0, bits 8 and 10)
+  /// inner-shareable (SH0, 3 << 12) walks, no TTBR1 (EPD1, bit 23), 40-bit physical addresses (IPS, 2 << 32).
+  static let tcr: UInt64 = 0x2_0080_3519
+  /// SCTLR_EL1: the bits that are one in every version (0x30d0_0800), MMU (bit 0) and both caches (2 and 12) on. EL0's WFI,
+  /// WFE and cache maintenance trap.
+  static let sctlr: UInt64 = 0x30d0_1805
   /// CPACR_EL1: floating point and SIMD in EL0 and EL1 (FPEN).
   static let cpacr: UInt64 = 3 << 20
 

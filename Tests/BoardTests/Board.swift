@@ -6,6 +6,7 @@ enum Board: String, CaseIterable, Sendable {
   case arm64
   case arm64GICv2 = "arm64-gicv2"
   case arm64Pages16K = "arm64-16k"
+  case arm64Linux61 = "arm64-6.1"
   case riscv64
   case riscv64AIA = "riscv64-aia"
 

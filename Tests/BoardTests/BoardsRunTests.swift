@@ -50,11 +50,24 @@ struct BoardsRunTests {
     ("--smp 0 arm64 -- true", "--timeout is at least 0, --smp at least 1 .*"),
     ("--add no-such-file arm64 -- true", "--add: there is no no-such-file .*"),
     ("--frobnicate arm64 -- true", "unrecognized arguments: --frobnicate .*"),
+    // What reading it ends with, even for root.
+    ("--add /proc/self/mem arm64 -- true", ".*Input/output error.*"),
+    ("arm64 -- echo >/dev/full", ".*No space left on device.*"),
+    ("arm64 -- echo $(seq 5000)", "the board could not start the command: /board.command: Argument list too long"),
   ])
   func whatTheBoardCannotDoIsStatus125(words: String, message: String) async throws {
     let run = try await shell("boards/run \(words)")
     #expect(run.status == 125)
-    #expect(try run.errors.wholeMatch(of: Regex("boards/run: \(message)\n")) != nil, "\(run.errors)")
+    // What the board itself said comes before.
+    #expect(try run.errors.wholeMatch(of: Regex("(init: .*\n)?boards/run: \(message)\n")) != nil, "\(run.errors)")
+  }
+
+  @Test func aBoardThatDoesNotStartIsStatus125() async throws {
+    let run = try await shell("boards/run --memory 16M arm64 -- true")
+    #expect(run.status == 125)
+    #expect(
+      run.errors.contains("too large") && run.errors.hasSuffix("boards/run: the board stopped before the command had ended\n"),
+      "\(run.errors)")
   }
 
   @Test func theInstructionClockIsTheSameFromRunToRun() async throws {

@@ -2,7 +2,7 @@ import Testing
 
 /// The boards that differ in interrupt controller, page size and core: what must be the same there.
 struct OtherBoardTests {
-  static let session = Session([Board.arm64GICv2, .arm64Pages16K, .riscv64AIA].flatMap(cases))
+  static let session = Session([Board.arm64GICv2, .arm64Pages16K, .riscv64AIA].flatMap(cases) + withoutFilter)
 
   private static func cases(_ board: Board) -> [Case] {
     let host = Variant(board: board, options: "")
@@ -40,6 +40,27 @@ struct OtherBoardTests {
           board, "check",
           output: .containing(["\(board.architecture), pages of \(page) KiB", "This host can run applets."])),
       ]
+  }
+
+  /// A kernel that cannot hand HVC on.
+  private static var withoutFilter: [Case] {
+    let host = Variant(board: .arm64Linux61, options: "")
+    return [
+      Case(
+        .arm64Linux61, "check",
+        output: .containing(["SMCCC filter      no   calls travel by MMIO instead", "This host can run applets."])),
+      host.applet("hello one", output: .containing(["hello from Swift on arm64\narguments: one\n"])),
+      host.applet("hello-c", output: .containing(["hello from C on arm64\n"])),
+      host.applet(
+        "null-read", status: 121, output: "null-read: reading 0\n", errors: .containing(["address 0x0"])),
+      Variant(board: .arm64Linux61, options: "--transport hvc ").applet(
+        "hello", status: 123, output: "", errors: .containing(["this kernel has no SMCCC filter"])),
+      Variant(board: .arm64Linux61, options: "--lockstep ").applet(
+        "hello-c", output: .containing(["hello from C on arm64\n"])),
+      Variant(board: .arm64Linux61, options: "--non-secure --timeout 500ms ").applet(
+        "system-hello", status: 124, output: "",
+        errors: .containing(["this kernel keeps the calls of a program in system mode to itself"])),
+    ]
   }
 
   @Test(arguments: session.cases.filter { $0.board != .riscv64AIA })

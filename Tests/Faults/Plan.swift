@@ -183,7 +183,7 @@ final class Plan {
       default: break
       }
       // A kernel without SMCCC filter: the copy of a context that calls through one cannot be made there.
-      let isFilter = error.errno == .noSuchDevice && [ENODEV, ENOTTY].contains(fault.errno)
+      let isFilter = error.errno == .noSuchDevice && [EINVAL, ENODEV, ENOTTY].contains(fault.errno)
       if error.errno?.code != fault.errno, !isFilter { complain(path, variant, "\(what): \(error.text)") }
       // An interrupted call is made again.
       if fault.errno == EINTR { complain(path, variant, "\(what): it is not made again: \(error.text)") }

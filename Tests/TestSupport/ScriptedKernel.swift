@@ -196,7 +196,13 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     case LINUX_KVM_GET_API_VERSION: apiVersion
     case LINUX_KVM_CHECK_EXTENSION: capabilities[UInt32(argument)] ?? 1
     case LINUX_KVM_GET_VCPU_MMAP_SIZE: runPageSize
-    case LINUX_KVM_CREATE_VM: make(.machine(Machine()))
+    case LINUX_KVM_CREATE_VM:
+      // Type 0 are 40 bits.
+      if let most = capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue], most > 0, (argument == 0 ? 40 : argument) > most {
+        -Int(EINVAL)
+      } else {
+        make(.machine(Machine()))
+      }
     default: -Int(ENOTTY)
     }
   }
@@ -207,7 +213,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       return setMemory(machine, value(argument, kvm_userspace_memory_region.self))
     case LINUX_KVM_SET_DEVICE_ATTR where architecture == .arm64:
       let attribute = value(argument, kvm_device_attr.self)
-      guard hasFilter, attribute.group == 0, attribute.attr == 0 else { return -Int(ENXIO) }
+      guard hasFilter, attribute.group == 0, attribute.attr == 0 else { return -Int(EINVAL) }
       let filter = value(UInt(attribute.addr), linux_smccc_filter.self)
       let range = UInt64(filter.base)..<UInt64(filter.base) + UInt64(filter.count)
       guard filter.action == 2, !range.isEmpty, range.upperBound <= 1 << 32 else { return -Int(EINVAL) }
