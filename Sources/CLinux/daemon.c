@@ -226,6 +226,12 @@ int linux_handed_over(void) {
   return number < 0 ? 0 : number > 16 ? 16 : number;
 }
 
+int linux_handed_lock(void) {
+  const char *pid = getenv("SWIFTLET_LOCK");
+  if (!pid || atol(pid) != getpid()) return -1;
+  return fcntl(4, F_SETFD, FD_CLOEXEC) < 0 ? -1 : 4;
+}
+
 long linux_poll_for(struct pollfd *wanted, size_t count, int64_t nanoseconds) {
   struct timespec limit = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
   long result = linux_result(ppoll(wanted, count, nanoseconds < 0 ? NULL : &limit, NULL));
@@ -355,7 +361,16 @@ long linux_descriptor_count(void) {
   return result < 0 ? result : count;
 }
 
-long linux_execute_again(int listener) {
+long linux_lock_folder(const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -(long)errno;
+  long result = linux_lock_file(fd, 1);
+  if (result == 0) return fd;
+  close(fd);
+  return result;
+}
+
+long linux_execute_again(int listener, int lock) {
   char path[4096];
   ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
   if (length < 0) return -(long)errno;
@@ -364,10 +379,16 @@ long linux_execute_again(int listener) {
   char *deleted = strstr(path, " (deleted)");
   if (deleted && deleted[10] == 0) *deleted = 0;
   if (access(path, X_OK) < 0) return -(long)errno;
-  // The socket goes along as systemd hands one over.
-  int spare = fcntl(listener, F_DUPFD, 100);
-  if (spare < 0 || dup2(spare, 3) < 0) return -(long)errno;
-  syscall(CLOSE_RANGE, 4, ~0u, 0);
+  // The socket goes along as systemd hands one over, and the lock behind it.
+  int sockets = fcntl(listener, F_DUPFD, 5), locks = fcntl(lock, F_DUPFD, 5);
+  if (sockets < 0 || locks < 0) {
+    int error = errno;
+    if (sockets >= 0) close(sockets);
+    return -(long)error;
+  }
+  dup2(sockets, 3);
+  dup2(locks, 4);
+  syscall(CLOSE_RANGE, 5, ~0u, 0);
   // The words are found by the environment, which moves when it is added to.
   char **words = linux_arguments();
   char number[16];
@@ -376,6 +397,7 @@ long linux_execute_again(int listener) {
   if (linux_handed_over() == 0) setenv("LISTEN_FDNAMES", "swiftlet-own", 1);
   setenv("LISTEN_PID", number, 1);
   setenv("LISTEN_FDS", "1", 1);
+  setenv("SWIFTLET_LOCK", number, 1);
   execv(path, words);
   _exit(123);
 }

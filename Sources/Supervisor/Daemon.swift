@@ -11,6 +11,8 @@ public final class Daemon {
   let log: Log
   let kernel: any Kernel = LinuxKernel()
   private let listener: OwnedFD
+  /// Held as long as the applets are this daemon's.
+  private let lock: OwnedFD
   private let signals: OwnedFD
   let watcher: OwnedFD
   /// nil where no control group is left to the daemon.
@@ -53,6 +55,8 @@ public final class Daemon {
       groups = ControlGroups.delegated()
     }
     try Self.makeFolders(options.state)
+    // Before anything of the applets, or of a socket that is another daemon's, is touched.
+    lock = try Self.lock(options)
     if let inherited = options.inheritedSocket {
       if let errno = Errno(result: linux_take_listener(inherited)) {
         throw DaemonFailure("the socket that was handed over is none to listen on: \(errno.description)")
@@ -75,6 +79,16 @@ public final class Daemon {
   private static func own(_ what: String, _ result: Int) throws(DaemonFailure) -> OwnedFD {
     if let errno = Errno(result: result) { throw DaemonFailure("\(what): \(errno.description)") }
     return OwnedFD(adopting: Int32(truncatingIfNeeded: result), kernel: LinuxKernel())
+  }
+
+  /// Locks the folder of the applets' files: two daemons would start and stop the same applets.
+  private static func lock(_ options: DaemonOptions) throws(DaemonFailure) -> OwnedFD {
+    if let inherited = options.inheritedLock { return OwnedFD(adopting: inherited, kernel: LinuxKernel()) }
+    let result = linux_lock_folder(options.state)
+    if result == -Int(EAGAIN) {
+      throw DaemonFailure("\(options.state): another daemon has its applets there: end it first, or give another --state")
+    }
+    return try own(options.state, result)
   }
 
   /// Makes a folder and those above it that are missing.
@@ -263,7 +277,7 @@ public final class Daemon {
   private func reload() {
     log.write(.info, "reload")
     _ = linux_notify("RELOADING=1")
-    let result = linux_execute_again(listener.number)
+    let result = linux_execute_again(listener.number, lock.number)
     log.write(.error, "reload failed", [("reason", Errno(result: result)?.description ?? "")])
     _ = linux_notify("READY=1")
   }

@@ -35,9 +35,14 @@ unsigned linux_user_id(void);
 void linux_raise_descriptor_limit(void);
 /// How many descriptors are open.
 long linux_descriptor_count(void);
-/// Starts the process's own program anew in its place, with the same words, and one socket handed over as systemd does. It
-/// comes back with -errno only where nothing has changed.
-long linux_execute_again(int listener);
+/// Starts the process's own program anew in its place, with the same words, one socket handed over as systemd does, and a lock
+/// of `linux_lock_folder` that is held throughout. It comes back with -errno only where nothing has changed.
+long linux_execute_again(int listener, int lock);
+/// Locks a folder until the descriptor that it answers is closed, or the process has ended; -EWOULDBLOCK where another has
+/// locked it.
+long linux_lock_folder(const char *path);
+/// The lock's descriptor that `linux_execute_again` has handed over; -1 where it has not.
+int linux_handed_lock(void);
 
 // Signals.
 
