@@ -73,6 +73,7 @@ long linux_reap(int *status) {
 int linux_status_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
 int linux_status_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
 
+long linux_kill(int pid, int signal) { return linux_result(kill(pid, signal)); }
 long linux_pidfd(int pid) { return linux_result(syscall(PIDFD_OPEN, pid, 0)); }
 long linux_pidfd_kill(int pidfd, int signal) {
   return linux_result(syscall(PIDFD_SEND_SIGNAL, pidfd, signal, NULL, 0));

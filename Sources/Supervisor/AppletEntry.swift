@@ -76,15 +76,34 @@ final class AppletEntry {
     return .object(members)
   }
 
-  /// Opens its process, a child; where no descriptor is left, the next signal tries again.
-  func openProcess() {
-    guard pidfd == nil, isChild, let process, let number = try? checked(linux_pidfd(process.pid)) else { return }
-    pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
+  /// Whether nobody will tell of its process's end: no child, and not open for want of a descriptor.
+  var isUnwatched: Bool { process != nil && !isChild && pidfd == nil }
+
+  /// Opens its process, unless no descriptor is left: then the next one who needs it tries again.
+  /// - Returns: whether it has a process, as far as anybody can tell.
+  @discardableResult func openProcess() -> Bool {
+    guard let process else { return false }
+    guard pidfd == nil else { return true }
+    let result = linux_pidfd(process.pid)
+    if result == -Int(ESRCH) { return false }
+    guard result >= 0 else { return true }
+    let opened = OwnedDescriptor(Int32(truncatingIfNeeded: result))
+    // Looked at once it is open: what is no child may have ended, and another may have its number.
+    if !isChild, (try? process.isRunning()) == false { return false }
+    pidfd = opened
+    return true
   }
 
   /// Sends the process a signal, if it has one.
-  func kill(_ signal: Int32) {
+  /// - Returns: false where that takes a descriptor and none is left.
+  @discardableResult func kill(_ signal: Int32) -> Bool {
     openProcess()
-    if let pidfd { _ = linux_pidfd_kill(pidfd.number, signal) }
+    if let pidfd {
+      _ = linux_pidfd_kill(pidfd.number, signal)
+    } else if let child {
+      // Nobody else has the number before the child is reaped.
+      _ = linux_kill(child, signal)
+    }
+    return !isUnwatched
   }
 }

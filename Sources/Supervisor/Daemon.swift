@@ -176,6 +176,8 @@ public final class Daemon {
     for connection in connections {
       if case .console(let reader)? = connection.task, reader.hasMore { return 0 }
     }
+    // Of those that nobody tells of, somebody has to ask.
+    if applets.contains(where: { $0.isUnwatched }) { next = min(next, now + 1_000_000_000) }
     if now < acceptsFrom { next = min(next, acceptsFrom) }
     if let endsAt { next = min(next, endsAt > now ? endsAt : endsAt + 1_000_000_000) }
     return next == .max ? -1 : max(next - now, 0)
@@ -291,9 +293,10 @@ public final class Daemon {
         restart(applet)
       } else {
         log.write(.warning, "grace over", [("name", applet.name)])
-        applet.kill(SIGKILL)
+        if !applet.kill(SIGKILL) { applet.timer = now + 100_000_000 }
       }
     }
+    watchProcesses()
     if let endsAt, endsAt <= now {
       for applet in applets where applet.state.isAlive {
         applet.isStopping = true

@@ -3,7 +3,7 @@ import Control
 import JSON
 import Platform
 
-/// What happens to applets: start, end, restart, take-over.
+/// What happens to applets: start, end, restart.
 extension Daemon {
   func applet(_ name: String) throws(ControlError) -> AppletEntry {
     guard let applet = applets.first(where: { $0.name == name }) else { throw .noSuchApplet(name) }
@@ -212,7 +212,7 @@ extension Daemon {
   }
 
   /// The end of an applet whose control group was out of memory; nil for any other.
-  private func endForWantOfMemory(_ applet: AppletEntry, _ status: Int32?) -> RunEnd? {
+  func endForWantOfMemory(_ applet: AppletEntry, _ status: Int32?) -> RunEnd? {
     guard let limit = applet.configuration.request.limits.processMemory, applet.group?.isOutOfMemory == true,
       status.map({ linux_status_signal($0) == SIGKILL }) ?? true
     else { return nil }
@@ -306,66 +306,5 @@ extension Daemon {
       // Its queue is full, or it is ending: the timer sees to it.
       log.write(.warning, "stop", [("name", applet.name), ("reason", error.description)])
     }
-  }
-
-  // MARK: Take-over
-
-  private final class Names { var list: [String] = [] }
-
-  /// Finds the applets of a daemon before: those whose processes run are its own from now on, of the others it tells what
-  /// became of them.
-  func takeOver() {
-    let names = Names()
-    let context = Unmanaged.passUnretained(names)
-    // The list outlives the call.
-    _ = linux_list(
-      options.state,
-      { name, context in
-        if let name, let context {
-          Unmanaged<Names>.fromOpaque(context).takeUnretainedValue().list.append(String(cString: name))
-        }
-      }, context.toOpaque())
-    for name in names.list where AppletName.isValid(name) { takeOver(name) }
-    applets.sort { $0.configuration.started < $1.configuration.started }
-  }
-
-  private func takeOver(_ name: String) {
-    let folder = AppletFolder(state: options.state, name: name)
-    guard let record = folder.read("configuration"), let configuration = WorkerConfiguration(record) else {
-      log.write(.warning, "unreadable", [("name", name)])
-      return folder.remove()
-    }
-    let applet = AppletEntry(name: name, configuration: configuration, state: options.state)
-    applet.group = configuration.controlGroup.map { ControlGroup(path: $0) }
-    applets.append(applet)
-    if let known = folder.read("process").flatMap({ ProcessIdentity($0) }), ProcessIdentity(pid: known.pid) == known,
-      let number = try? checked(linux_pidfd(known.pid))
-    {
-      applet.process = known
-      applet.pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
-      if linux_is_child(known.pid) { applet.child = known.pid }
-      applet.state = .running
-      return tell(.info, "taken over", name, "pid \(known.pid)")
-    }
-    applet.ended = Daemon.wallClock
-    if let end = folder.read("end").flatMap({ RunEnd(record: $0) }) {
-      applet.end = end
-      applet.state = end.isStopped ? .stopped : end.status == nil ? .failed : .exited
-    } else if let end = endForWantOfMemory(applet, nil) {
-      applet.end = end
-      applet.state = .failed
-      tell(.warning, "failed", name, end.reason)
-    } else {
-      applet.end = RunEnd(code: RunEnd.hostCode, reason: "it ended while no daemon ran, and nobody knows how")
-      applet.state = .lost
-      tell(.warning, "lost", name)
-    }
-    removeGroup(of: applet)
-    let policy = configuration.request.restart
-    guard applet.state != .stopped, let isFailure = applet.end?.isFailure,
-      let delay = policy.delay(after: configuration.restarts, isFailure: isFailure)
-    else { return }
-    applet.state = .waiting
-    applet.timer = Clock.monotonic + delay * 1_000_000
   }
 }

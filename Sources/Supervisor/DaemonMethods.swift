@@ -148,7 +148,8 @@ extension Daemon {
       stop(applet, graceUntil: end)
     } else {
       applet.isStopping = true
-      applet.kill(SIGKILL)
+      // Where no descriptor is left for it, the timer tries again.
+      if !applet.kill(SIGKILL) { applet.timer = Clock.monotonic }
     }
     return nil
   }

@@ -172,6 +172,51 @@ def test_two_daemons_of_one_state():
         assert daemon.applet("one")["pid"] == pid
 
 
+def test_running_applets_whose_files_are_broken():
+    with Daemon() as daemon:
+        pids = {name: daemon.run(name, HANGING, restart={"policy": "always", "delay": 1}) for name in ["torn", "gone", "folder"]}
+        ended = daemon.run("ended", HANGING, restart={"policy": "always", "delay": 1})
+        daemon.die()
+        for name in ["torn", "ended"]:
+            with open(daemon.file(name, "configuration"), "w") as file:
+                file.write("{\"name\"")
+        os.unlink(daemon.file("gone", "configuration"))
+        # Opening it succeeds, and reading it does not.
+        os.unlink(daemon.file("folder", "configuration"))
+        os.mkdir(daemon.file("folder", "configuration"))
+        os.mkdir(os.path.join(daemon.state, "half"))
+        os.kill(ended, signal.SIGKILL)
+        wait_until(lambda: not is_alive(ended), "its end")
+        daemon.start()
+        for name, pid in pids.items():
+            assert daemon.applet(name)["pid"] == pid and is_alive(pid), daemon.applet(name)
+        assert daemon.applet("ended")["state"] == "lost", daemon.applet("ended")
+        assert daemon.applet("half") is None and not os.path.exists(os.path.join(daemon.state, "half"))
+        for name, pid in pids.items():
+            assert daemon.call("Kill", name=name)["end"]["code"] == 123
+            assert not is_alive(pid)
+        os.rmdir(daemon.file("folder", "configuration"))
+
+
+def test_take_over_without_descriptors():
+    with Daemon() as daemon:
+        pids = {f"a{number}": daemon.run(f"a{number}", HANGING, restart={"policy": "always", "delay": 100}) for number in range(20)}
+        daemon.die()
+        daemon.start(descriptors=16)
+        applets = daemon.call("List")["applets"]
+        assert {applet["name"]: applet.get("pid") for applet in applets} == pids, applets
+        # One of those that are watched, or not, is killed: both are noticed, and started again or not for want of descriptors.
+        for name in ["a0", "a19"]:
+            os.kill(pids[name], signal.SIGKILL)
+            wait_until(lambda: (daemon.applet(name) or {}).get("pid") != pids[name], name)
+        # Those that cannot be killed at once are killed once there is a descriptor.
+        waiting = []
+        for name in list(pids)[1:19]:
+            connection = daemon.connection if not waiting else None
+            daemon.call("Kill", name=name)
+            assert not is_alive(pids[name]), name
+
+
 def main():
     # Whoever waits for ever says where.
     faulthandler.dump_traceback_later(240, exit=True)

@@ -21,6 +21,8 @@ long linux_reap(int *status);
 /// The exit status in such a status, or -1; the signal in it, or 0.
 int linux_status_code(int status);
 int linux_status_signal(int status);
+/// Sends a child that is not reaped a signal (kill(2)).
+long linux_kill(int pid, int signal);
 /// A descriptor for a process (pidfd_open(2)), which can be read once it has ended.
 long linux_pidfd(int pid);
 /// Sends a process a signal (pidfd_send_signal(2)).

@@ -1,0 +1,90 @@
+import CLinux
+import Control
+import JSON
+import Platform
+
+/// What a daemon finds of the one before.
+extension Daemon {
+  private final class Names { var list: [String] = [] }
+
+  /// Finds the applets of a daemon before: those whose processes run are its own from now on, of the others it tells what
+  /// became of them.
+  func takeOver() {
+    let names = Names()
+    let context = Unmanaged.passUnretained(names)
+    // The list outlives the call.
+    _ = linux_list(
+      options.state,
+      { name, context in
+        if let name, let context {
+          Unmanaged<Names>.fromOpaque(context).takeUnretainedValue().list.append(String(cString: name))
+        }
+      }, context.toOpaque())
+    for name in names.list where AppletName.isValid(name) { takeOver(name) }
+    applets.sort { $0.configuration.started < $1.configuration.started }
+    // After all files were read, for there may be no descriptor left then.
+    watchProcesses()
+  }
+
+  /// Opens the processes that are not watched yet; some may have ended.
+  func watchProcesses() {
+    for applet in applets where applet.isUnwatched && !applet.openProcess() { ended(applet, status: nil) }
+  }
+
+  private func takeOver(_ name: String) {
+    let folder = AppletFolder(state: options.state, name: name)
+    var configuration = WorkerConfiguration(name: name, request: StartRequest())
+    var process: ProcessIdentity?
+    var trouble: Errno?
+    do throws(Errno) {
+      guard let known = WorkerConfiguration(try folder.record("configuration")) else { throw Errno(EBADMSG) }
+      configuration = known
+    } catch { trouble = error }
+    do throws(Errno) {
+      guard let known = ProcessIdentity(try folder.record("process")) else { throw Errno(EBADMSG) }
+      if try known.isRunning() { process = known }
+    } catch {
+      // None was made yet.
+      if error != Errno(ENOENT) { trouble = error }
+    }
+    // A start that came no further.
+    if trouble == Errno(ENOENT), process == nil { return folder.remove() }
+    if let trouble {
+      // Nobody knows what it was, or whether it runs: it is neither started again nor forgotten.
+      log.write(.error, "unreadable", [("name", name), ("reason", trouble.description)])
+      configuration.request.restart.when = .no
+      configuration.request.isRemoved = false
+    }
+    let applet = AppletEntry(name: name, configuration: configuration, state: options.state)
+    applet.group = configuration.controlGroup.map { ControlGroup(path: $0) }
+    applets.append(applet)
+    if let process {
+      applet.process = process
+      if linux_is_child(process.pid) { applet.child = process.pid }
+      applet.state = .running
+      return tell(.info, "taken over", name, "pid \(process.pid)")
+    }
+    applet.ended = Daemon.wallClock
+    if let end = folder.read("end").flatMap({ RunEnd(record: $0) }) {
+      applet.end = end
+      applet.state = end.isStopped ? .stopped : end.status == nil ? .failed : .exited
+    } else if let end = endForWantOfMemory(applet, nil) {
+      applet.end = end
+      applet.state = .failed
+      tell(.warning, "failed", name, end.reason)
+    } else {
+      let reason = trouble.map { "its files cannot be read: \($0.description)" }
+      applet.end = RunEnd(
+        code: RunEnd.hostCode, reason: reason ?? "it ended while no daemon ran, and nobody knows how")
+      applet.state = .lost
+      tell(.warning, "lost", name, reason)
+    }
+    removeGroup(of: applet)
+    let policy = configuration.request.restart
+    guard applet.state != .stopped, let isFailure = applet.end?.isFailure,
+      let delay = policy.delay(after: configuration.restarts, isFailure: isFailure)
+    else { return }
+    applet.state = .waiting
+    applet.timer = Clock.monotonic + delay * 1_000_000
+  }
+}
