@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
@@ -335,11 +336,13 @@ long linux_make_pipe(int *reading, int *writing) {
   return 0;
 }
 
-void linux_raise_descriptor_limit(void) {
+int linux_raise_descriptor_limit(void) {
   struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return INT_MAX;
+  rlim_t before = limit.rlim_cur;
   limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (setrlimit(RLIMIT_NOFILE, &limit) < 0) limit.rlim_cur = before;
+  return limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
 }
 
 unsigned linux_user_id(void) { return geteuid(); }

@@ -80,8 +80,9 @@ final class AppletEntry {
   var isUnwatched: Bool { process != nil && !isChild && pidfd == nil }
 
   /// Opens its process, unless no descriptor is left: then the next one who needs it tries again.
+  /// - Parameter most: where the descriptor would have a higher number than that, it is not kept.
   /// - Returns: whether it has a process, as far as anybody can tell.
-  @discardableResult func openProcess() -> Bool {
+  @discardableResult func openProcess(upTo most: Int32 = .max) -> Bool {
     guard let process else { return false }
     guard pidfd == nil else { return true }
     let result = linux_pidfd(process.pid)
@@ -90,7 +91,7 @@ final class AppletEntry {
     let opened = OwnedDescriptor(Int32(truncatingIfNeeded: result))
     // Looked at once it is open: what is no child may have ended, and another may have its number.
     if !isChild, (try? process.isRunning()) == false { return false }
-    pidfd = opened
+    if opened.number <= most { pidfd = opened }
     return true
   }
 

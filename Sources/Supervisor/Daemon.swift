@@ -15,6 +15,8 @@ public final class Daemon {
   private let lock: OwnedFD
   private let signals: OwnedFD
   let watcher: OwnedFD
+  /// How many descriptors there may be.
+  let descriptorLimit: Int32
   /// nil where no control group is left to the daemon.
   let groups: ControlGroups?
 
@@ -46,7 +48,7 @@ public final class Daemon {
     log = Log(format: options.logFormat)
     signals = try Self.own("signalfd", linux_signals())
     watcher = try Self.own("inotify", linux_watcher())
-    linux_raise_descriptor_limit()
+    descriptorLimit = linux_raise_descriptor_limit()
     if let path = options.controlGroup {
       do { groups = try ControlGroups(path) } catch {
         throw DaemonFailure("--cgroup \(path) is no control group (cgroup v2): \(error.description)")

@@ -28,7 +28,9 @@ extension Daemon {
 
   /// Opens the processes that are not watched yet; some may have ended.
   func watchProcesses() {
-    for applet in applets where applet.isUnwatched && !applet.openProcess() { ended(applet, status: nil) }
+    for applet in applets where applet.isUnwatched {
+      if !applet.openProcess(upTo: descriptorLimit - 8) { ended(applet, status: nil) }
+    }
   }
 
   private func takeOver(_ name: String) {

@@ -33,8 +33,8 @@ bool linux_is_child(int pid);
 /// This process, and its user.
 int linux_process_id(void);
 unsigned linux_user_id(void);
-/// Lets the process open as many descriptors as it may.
-void linux_raise_descriptor_limit(void);
+/// Lets the process open as many descriptors as it may, and answers how many that are.
+int linux_raise_descriptor_limit(void);
 /// How many descriptors are open.
 long linux_descriptor_count(void);
 /// Starts the process's own program anew in its place, with the same words, one socket handed over as systemd does, and a lock
