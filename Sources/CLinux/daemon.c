@@ -16,10 +16,40 @@
 
 enum { PIDFD_SEND_SIGNAL = 424, PIDFD_OPEN = 434, CLOSE_RANGE = 436, MOST_DESCRIPTORS = 16 };
 
-long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group) {
+// When the calling process began, as /proc has it: field 22, behind a name in parentheses that may hold anything.
+static int64_t began_at(void) {
+  char text[1024];
+  int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (size <= 0) return 0;
+  text[size] = 0;
+  char *at = strrchr(text, ')');
+  for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+  return at ? strtoll(at, NULL, 10) : 0;
+}
+
+// Writes down which process the calling one is, for whoever has to know it again: as a whole or not at all.
+static int write_identity(const char *file, int64_t began) {
+  char new[4200], text[64];
+  if (snprintf(new, sizeof new, "%s.new", file) >= (int)sizeof new) return ENAMETOOLONG;
+  int size = snprintf(text, sizeof text, "{\"pid\":%d,\"began\":%lld}\n", getpid(), (long long)began);
+  int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return errno;
+  ssize_t written = write(fd, text, (size_t)size);
+  int error = written < 0 ? errno : written < size ? ENOSPC : 0;
+  close(fd);
+  if (!error && rename(new, file) < 0) error = errno;
+  if (error) unlink(new);
+  return error;
+}
+
+long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group, const char *identity,
+                 int64_t *began) {
   static char *const none[] = {NULL};
   if (count > MOST_DESCRIPTORS) return -EINVAL;
   volatile int failure = 0;
+  volatile int64_t beginning = 0;
   sigset_t all, before;
   sigfillset(&all);
   // No handler of the parent's may run in the child, which uses the parent's memory until it has become another program.
@@ -38,8 +68,13 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
     if (!failure) {
       syscall(CLOSE_RANGE, count, ~0u, 0);
       setsid();
-      // Of all that the daemon has set, what it ignores alone outlives the exec.
-      signal(SIGPIPE, SIG_DFL);
+      // Before anything else: whatever becomes of the caller, no process goes on that nobody knows of.
+      beginning = began_at();
+      failure = write_identity(identity, beginning);
+    }
+    if (!failure) {
+      // Who reads what it writes, a report or a log, may be gone. Of all that is set for signals, this alone outlives the exec.
+      signal(SIGPIPE, SIG_IGN);
       sigset_t nothing;
       sigemptyset(&nothing);
       sigprocmask(SIG_SETMASK, &nothing, NULL);
@@ -55,6 +90,7 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
     waitpid(pid, NULL, 0);
     return -(long)failure;
   }
+  *began = beginning;
   return pid;
 }
 

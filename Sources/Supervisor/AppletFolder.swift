@@ -98,10 +98,9 @@ struct ProcessIdentity: Equatable {
     return state != 0x5a && state != 0x58 && began == self.began
   }
 
-  /// A child that is not reaped, and may have ended already. One of which nothing can be read, no daemon to come knows again.
-  init(child pid: Int32) {
+  init(pid: Int32, began: Int64) {
     self.pid = pid
-    began = (try? Self.read(pid))?.began ?? 0
+    self.began = began
   }
 
   /// The letter of a process's state, and its beginning; nil where there is no such process.
@@ -123,6 +122,7 @@ struct ProcessIdentity: Equatable {
     return (state, began)
   }
 
+  /// Reads what the process itself has written (linux_spawn), or `json`.
   init?(_ record: JSONValue) {
     guard case .integer(let pid)? = record["pid"], case .integer(let began)? = record["began"],
       let pid = Int32(exactly: pid), pid > 0

@@ -58,6 +58,7 @@ extension Daemon {
       -1, console.number, STDERR_FILENO, configuration.number, image.number, requests.number, end.number,
       reportTarget.number, values.number,
     ]
+    var began: Int64 = 0
     let pid: Int
     if request.hasInput {
       let made = linux_make_fifo(folder.file("input"), 0o600)
@@ -68,31 +69,33 @@ extension Daemon {
       let keeper = try folder.open("input", O_WRONLY)
       numbers[0] = input.number
       numbers.append(keeper.number)
-      pid = try start(numbers, in: applet.group)
+      pid = try start(numbers, of: applet, &began)
       _ = both.number
     } else {
       let nothing = try OwnedFD(opening: "/dev/null", flags: O_RDONLY, kernel: kernel)
       numbers[0] = nothing.number
-      pid = try start(numbers, in: applet.group)
+      pid = try start(numbers, of: applet, &began)
     }
     applet.report = report
     let child = Int32(truncatingIfNeeded: pid)
-    let process = ProcessIdentity(child: child)
     applet.child = child
-    applet.process = process
+    applet.process = ProcessIdentity(pid: child, began: began)
     applet.openProcess()
-    // Without the record a daemon to come would call the applet lost.
-    try? folder.write("process", process.json)
     counters.started += 1
   }
 
-  private func start(_ numbers: [Int32], in group: ControlGroup?) throws(Errno) -> Int {
+  private func start(_ numbers: [Int32], of applet: AppletEntry, _ began: inout Int64) throws(Errno) -> Int {
     // strdup(3) copies, freed below: the words live until the program has started.
     var words: [UnsafeMutablePointer<CChar>?] = options.workerWords.map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
-    guard let group else { return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count), -1)) }
+    // What a daemon to come knows it by is there before the process does anything.
+    let identity = applet.folder.file("process")
+    let count = Int32(numbers.count)
+    guard let group = applet.group else {
+      return try checked(linux_spawn(options.worker, &words, numbers, count, -1, identity, &began))
+    }
     let processes = try group.openProcesses()
-    return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count), processes.number))
+    return try checked(linux_spawn(options.worker, &words, numbers, count, processes.number, identity, &began))
   }
 
   /// Reads what a worker reports of its start.

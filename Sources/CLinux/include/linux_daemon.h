@@ -11,8 +11,10 @@
 
 /// Starts a program with an empty environment in a session of its own: descriptors 0 ..< count of it are those in `fds`, and
 /// no others. `group`: the opened cgroup.procs of the control group that it is in from its first instruction; -1 for the caller's
-/// own. Answers its process id.
-long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group);
+/// own. `identity`: the file in which the process leaves its id and beginning before the program begins (ProcessIdentity);
+/// where that cannot be written, there is no process. It ignores SIGPIPE. Answers its id, and `*began` its beginning.
+long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group, const char *identity,
+                 int64_t *began);
 /// Whether systemd has delegated a control group, a folder, to those who run in it (its extended attributes "user.delegate"
 /// and "trusted.delegate").
 bool linux_is_delegated(const char *path);
