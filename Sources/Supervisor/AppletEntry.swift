@@ -76,6 +76,21 @@ final class AppletEntry {
     return .object(members)
   }
 
+  /// Leaves word of a stop under way for the daemon that takes this one's place.
+  func recordStop() {
+    guard isStopping, let process, case .object(let members) = process.json else { return }
+    try? folder.write("stopping", .object(members + [JSONMember("until", .integer(timer ?? 0))]))
+  }
+
+  /// The time of a stop that a daemon before has begun, as it left word of it; nil where it has not.
+  func takeStop() -> Int64? {
+    let record = folder.read("stopping")
+    _ = linux_unlink(folder.file("stopping"))
+    guard let record, let process, ProcessIdentity(record) == process else { return nil }
+    if case .integer(let until)? = record["until"] { return until }
+    return nil
+  }
+
   /// Whether nobody will tell of its process's end: no child, and not open for want of a descriptor.
   var isUnwatched: Bool { process != nil && !isChild && pidfd == nil }
 

@@ -11,6 +11,8 @@ import Platform
 ///     input           a FIFO, where the applet takes input
 ///     requests        the worker's listening socket
 ///     end             how the last run ended
+///     values          what it keeps in KV
+///     stopping        until when a process that was asked to stop has time, where the daemon reloads meanwhile
 struct AppletFolder {
   let path: String
 

@@ -279,7 +279,9 @@ public final class Daemon {
 
   /// Reloads: the program itself takes the place of the one that runs, and takes over its applets. Clients connect anew.
   private func reload() {
+    guard endsAt == nil else { return log.write(.warning, "no reload", [("reason", "the daemon is ending")]) }
     log.write(.info, "reload")
+    for applet in applets { applet.recordStop() }
     _ = linux_notify("RELOADING=1")
     let result = linux_execute_again(listener.number, lock.number)
     log.write(.error, "reload failed", [("reason", Errno(result: result)?.description ?? "")])

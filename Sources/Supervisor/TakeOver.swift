@@ -64,7 +64,9 @@ extension Daemon {
       applet.process = process
       if linux_is_child(process.pid) { applet.child = process.pid }
       applet.state = .running
-      return tell(.info, "taken over", name, "pid \(process.pid)")
+      tell(.info, "taken over", name, "pid \(process.pid)")
+      if let until = applet.takeStop() { stop(applet, graceUntil: until) }
+      return
     }
     applet.ended = Daemon.wallClock
     if let end = folder.read("end").flatMap({ RunEnd(record: $0) }) {
