@@ -11,6 +11,7 @@ extension Daemon {
     do {
       if let parameters = try answer(call, connection) { connection.reply(parameters) }
     } catch { connection.reply(Reply(error)) }
+    connection.descriptors = []
   }
 
   /// - Returns: the reply; nil where it comes later.
@@ -96,7 +97,6 @@ extension Daemon {
     var kept: OwnedDescriptor?
     if let index = request.imageDescriptor {
       let came = connection.descriptors
-      connection.descriptors = []
       guard came.indices.contains(index) else { throw .invalidParameter("image_descriptor") }
       do throws(Errno) {
         image = try came[index].copy()
