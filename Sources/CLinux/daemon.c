@@ -361,7 +361,6 @@ long linux_pwrite(int fd, const void *from, size_t size, int64_t offset) {
 }
 long linux_sync(int fd) { return linux_result(fdatasync(fd)); }
 long linux_seek_data(int fd, int64_t offset) { return linux_result(lseek(fd, offset, SEEK_DATA)); }
-long linux_rewind(int fd) { return linux_result(lseek(fd, 0, SEEK_SET)); }
 
 long linux_make_pipe(int *reading, int *writing) {
   int ends[2];

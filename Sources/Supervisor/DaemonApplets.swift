@@ -285,7 +285,6 @@ extension Daemon {
     do throws(ControlError) {
       var image: OwnedFD?
       if let kept = applet.image {
-        _ = linux_rewind(kept.number)
         do { image = try kept.copy() } catch { throw .hostFailure(error.description) }
       } else if applet.configuration.request.image.isEmpty {
         throw .badImage("", reason: "it came as a descriptor, to a daemon before this one")

@@ -92,8 +92,6 @@ long linux_rename(const char *from, const char *to);
 long linux_remove_folder(const char *path);
 long linux_change_mode(const char *path, unsigned mode);
 long linux_change_owner(const char *path, unsigned user, unsigned group);
-/// Moves an open file to its beginning.
-long linux_rewind(int fd);
 /// A pipe, which closes on exec; its reading end does not block.
 long linux_make_pipe(int *reading, int *writing);
 /// Writes at an offset; pushes what was written to the disk.
