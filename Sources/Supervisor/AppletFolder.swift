@@ -45,6 +45,18 @@ struct AppletFolder {
     return OwnedFD(adopting: Int32(truncatingIfNeeded: number), kernel: LinuxKernel())
   }
 
+  /// Writes to the applet's input.
+  /// - Returns: bytes that it takes now; 0, too, where its process is gone, which the daemon will hear of next.
+  func feed(_ bytes: [UInt8]) throws(Errno) -> Int {
+    do throws(Errno) {
+      let target = try open("input", O_WRONLY | O_NONBLOCK)
+      return try checked(bytes.withUnsafeBytes { linux_write(target.number, $0.baseAddress, $0.count) })
+    } catch {
+      guard error == Errno(EAGAIN) || error == Errno(ENXIO) || error == Errno(EPIPE) else { throw error }
+      return 0
+    }
+  }
+
   /// Puts a record in place of the old one, as a whole or not at all.
   func write(_ name: String, _ value: JSONValue) throws(Errno) {
     let new = name + ".new"

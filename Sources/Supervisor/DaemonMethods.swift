@@ -212,11 +212,9 @@ extension Daemon {
     let bytes = try parameters.bytes("data") ?? []
     var taken = 0
     if !bytes.isEmpty {
-      do throws(Errno) {
-        let target = try applet.folder.open("input", O_WRONLY | O_NONBLOCK)
-        let result = bytes.withUnsafeBytes { linux_write(target.number, $0.baseAddress, $0.count) }
-        if result != -Int(EAGAIN) { taken = try checked(result) }
-      } catch { throw .notAllowed(applet.name, reason: "its input has ended") }
+      do throws(Errno) { taken = try applet.folder.feed(bytes) } catch {
+        throw .hostFailure("the input of \(applet.name) cannot be written to: \(error.description)")
+      }
     }
     if try parameters.bool("end"), taken == bytes.count {
       do throws(Errno) { workerCalls.append(try WorkerCall(Call("EndInput"), to: applet.folder) { _ in }) } catch {
