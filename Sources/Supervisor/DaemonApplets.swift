@@ -238,12 +238,14 @@ extension Daemon {
   private func neverRan(_ applet: AppletEntry, _ end: RunEnd) {
     let error = applet.startFailure ?? .hostFailure(end.reason)
     tell(.warning, "start failed", applet.name, applet.end?.reason)
-    counters.failed += 1
-    applet.state = .failed
+    applet.state = applet.isStopping ? .stopped : .failed
+    if applet.state == .failed { counters.failed += 1 }
     applets.removeAll { $0 === applet }
     applet.folder.remove()
-    for waiter in applet.waiters { waiter.connection.reply(Reply(error)) }
-    applet.waiters = []
+    for waiter in applet.waiters {
+      if case .start = waiter.what { waiter.connection.reply(Reply(error)) }
+    }
+    answerEnd(applet, end)
   }
 
   /// An applet has come to its end for good.
@@ -251,11 +253,7 @@ extension Daemon {
     applet.state = state
     let end = applet.end ?? RunEnd(code: RunEnd.hostCode, reason: "it is not known how it ended")
     tell(state == .failed || state == .lost ? .warning : .info, state.rawValue, applet.name, end.reason)
-    let answerWithState = JSONValue.object([
-      JSONMember("state", .string(state.rawValue)), JSONMember("end", end.json),
-    ])
-    answer(applet, answerWithState) { if case .end = $0 { true } else { false } }
-    answer(applet, .object([JSONMember("end", end.json)])) { _ in true }
+    answerEnd(applet, end)
     // A daemon to come must not start it again.
     if applet.configuration.request.restart.when != .no, state != .lost {
       applet.configuration.request.restart.when = .no
@@ -265,6 +263,16 @@ extension Daemon {
       if case .console(let reader)? = connection.task, reader.entry === applet { continueConsole(connection, reader) }
     }
     if applet.configuration.request.isRemoved { remove(applet) }
+  }
+
+  /// Answers those who wait for an applet's end or have asked for it, which has come for good.
+  private func answerEnd(_ applet: AppletEntry, _ end: RunEnd) {
+    let answerWithState = JSONValue.object([
+      JSONMember("state", .string(applet.state.rawValue)), JSONMember("end", end.json),
+    ])
+    answer(applet, answerWithState) { if case .end = $0 { true } else { false } }
+    answer(applet, .object([JSONMember("end", end.json)])) { if case .stop = $0 { true } else { false } }
+    applet.waiters = []
   }
 
   func remove(_ applet: AppletEntry) {
