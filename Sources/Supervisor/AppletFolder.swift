@@ -36,7 +36,27 @@ struct AppletFolder {
   /// Removes the folder and what is in it.
   func remove() {
     for name in Self.files { _ = linux_unlink(file(name)) }
+    guard linux_remove_folder(path) == -Int(ENOTEMPTY) else { return }
+    // What a daemon left that was killed amid a change.
+    for name in Self.names(in: path) { _ = linux_unlink(file(name)) }
     _ = linux_remove_folder(path)
+  }
+
+  private final class Names { var list: [String] = [] }
+
+  /// What is in a folder.
+  static func names(in path: String) -> [String] {
+    let names = Names()
+    let context = Unmanaged.passUnretained(names)
+    // The list outlives the call.
+    _ = linux_list(
+      path,
+      { name, context in
+        if let name, let context {
+          Unmanaged<Names>.fromOpaque(context).takeUnretainedValue().list.append(String(cString: name))
+        }
+      }, context.toOpaque())
+    return names.list
   }
 
   /// Opens one of the files, or makes it.

@@ -5,22 +5,10 @@ import Platform
 
 /// What a daemon finds of the one before.
 extension Daemon {
-  private final class Names { var list: [String] = [] }
-
   /// Finds the applets of a daemon before: those whose processes run are its own from now on, of the others it tells what
   /// became of them.
   func takeOver() {
-    let names = Names()
-    let context = Unmanaged.passUnretained(names)
-    // The list outlives the call.
-    _ = linux_list(
-      options.state,
-      { name, context in
-        if let name, let context {
-          Unmanaged<Names>.fromOpaque(context).takeUnretainedValue().list.append(String(cString: name))
-        }
-      }, context.toOpaque())
-    for name in names.list where AppletName.isValid(name) { takeOver(name) }
+    for name in AppletFolder.names(in: options.state) where AppletName.isValid(name) { takeOver(name) }
     applets.sort { $0.configuration.started < $1.configuration.started }
     // After all files were read, for there may be no descriptor left then.
     watchProcesses()
