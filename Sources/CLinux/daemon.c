@@ -300,6 +300,12 @@ long linux_size(int fd) {
   return fstat(fd, &status) < 0 ? -(long)errno : (long)status.st_size;
 }
 
+int64_t linux_modified(const char *path) {
+  struct stat status;
+  if (lstat(path, &status) < 0) return 0;
+  return (int64_t)status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
+}
+
 long linux_list(const char *path, void (*entry)(const char *name, void *context), void *context) {
   DIR *folder = opendir(path);
   if (!folder) return -(long)errno;

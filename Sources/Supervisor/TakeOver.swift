@@ -14,7 +14,9 @@ extension Daemon {
     watchProcesses()
   }
 
-  /// Opens the processes that are not watched yet; some may have ended.
+  private static let lost = "it ended while no daemon ran, and nobody knows how"
+
+  /// Opens the processes that are not watched yet, with a few descriptors left for clients; some may have ended.
   func watchProcesses() {
     for applet in applets where applet.isUnwatched {
       if !applet.openProcess(upTo: descriptorLimit - 8) { ended(applet, status: nil) }
@@ -59,23 +61,34 @@ extension Daemon {
     applet.ended = Daemon.wallClock
     if let end = folder.read("end").flatMap({ RunEnd(record: $0) }) {
       applet.end = end
-      applet.state = end.isStopped ? .stopped : end.status == nil ? .failed : .exited
+      applet.state =
+        end.reason == Self.lost ? .lost : end.isStopped ? .stopped : end.status == nil ? .failed : .exited
+      let written = linux_modified(folder.file("end"))
+      if written > 0 { applet.ended = written }
     } else if let end = endForWantOfMemory(applet, nil) {
       applet.end = end
       applet.state = .failed
       tell(.warning, "failed", name, end.reason)
     } else {
       let reason = trouble.map { "its files cannot be read: \($0.description)" }
-      applet.end = RunEnd(
-        code: RunEnd.hostCode, reason: reason ?? "it ended while no daemon ran, and nobody knows how")
+      let end = RunEnd(code: RunEnd.hostCode, reason: reason ?? Self.lost)
+      applet.end = end
       applet.state = .lost
+      if trouble == nil { try? folder.write("end", end.record) }
       tell(.warning, "lost", name, reason)
     }
     removeGroup(of: applet)
     let policy = configuration.request.restart
     guard applet.state != .stopped, let isFailure = applet.end?.isFailure,
       let delay = policy.delay(after: configuration.restarts, isFailure: isFailure)
-    else { return }
+    else {
+      // It ended while no daemon ran, and nobody has to remember it.
+      if configuration.request.isRemoved {
+        tell(.info, applet.state.rawValue, name, applet.end?.reason)
+        remove(applet)
+      }
+      return
+    }
     applet.state = .waiting
     applet.timer = Clock.monotonic + delay * 1_000_000
   }

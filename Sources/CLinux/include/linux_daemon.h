@@ -101,6 +101,8 @@ long linux_sync(int fd);
 long linux_duplicate(int fd);
 /// Where the first byte from there on is that is in no hole; -ENXIO where none is.
 long linux_seek_data(int fd, int64_t offset);
+/// When a file was last written, in milliseconds since 1970; 0 where there is none.
+int64_t linux_modified(const char *path);
 /// Size of any file that has one.
 long linux_size(int fd);
 /// Calls `entry` with the name of everything in a folder, but not "." and "..".
