@@ -72,6 +72,10 @@ extension Daemon {
         throw .notAllowed(applet.name, reason: "it was not started for debugging")
       }
       let name = call.method.hasSuffix("Peek") ? "Peek" : "Poke"
+      // Its copies are not all at the same instruction between two calls: one would see what another does not.
+      if name == "Poke", applet.configuration.request.copies > 0 {
+        throw .notAllowed(applet.name, reason: "it runs in copies, and what changes them must be the same for all")
+      }
       try ask(applet, Call(name, call.parameters), connection) { .success($0) }
       return nil
     default: throw .methodNotFound(call.method)

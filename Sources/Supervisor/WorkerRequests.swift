@@ -51,7 +51,9 @@ final class WorkerRequests {
       Worker.setLimits(try AppletLimits(parameters), of: context, since: began)
       return .object([])
     case "EndInput":
-      _ = linux_close(WorkerFile.inputKeeper.rawValue)
+      // Once it is closed, another descriptor may have its number.
+      if hasInput { _ = linux_close(WorkerFile.inputKeeper.rawValue) }
+      hasInput = false
       return .object([])
     case "Peek":
       let address = try parameters.address("address")
