@@ -145,9 +145,16 @@ long linux_listen_at(const char *path, unsigned mode) {
   if (!set_address(&address, path)) return -ENAMETOOLONG;
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -(long)errno;
-  unlink(path);
   mode_t before = umask(~mode & 0777);
-  int failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 128) < 0;
+  int failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0;
+  struct stat status;
+  // What is there is removed where it is a socket, whose listener is gone or was asked before, and nothing else.
+  if (failed && errno == EADDRINUSE && lstat(path, &status) == 0) {
+    errno = EADDRINUSE;
+    if (S_ISSOCK(status.st_mode) && unlink(path) == 0)
+      failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0;
+  }
+  if (!failed) failed = listen(fd, 128) < 0;
   int error = errno;
   umask(before);
   if (failed) close(fd);

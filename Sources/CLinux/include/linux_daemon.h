@@ -57,7 +57,7 @@ long linux_next_signal(int fd);
 
 // Sockets. All are of the stream kind, in the file system, and close on exec.
 
-/// Listens at a path, whose old socket is removed; the socket has that mode from its first moment on.
+/// Listens at a path, where an old socket is removed, and nothing but a socket; the socket has that mode from its first moment on.
 long linux_listen_at(const char *path, unsigned mode);
 /// Connects; `wait` says whether to wait where the listener's queue is full, and for reading and writing later on.
 long linux_connect(const char *path, bool wait);
