@@ -151,7 +151,7 @@ struct DaemonClientTests {
           one
           0
           \\{"id":1,"result":\\[\\],"error":null\\}
-          (\\{"id":1,"result":null,"error":"Thing: [^\n]*"\\}
+          (\\{"id":1,"result":null,"error":"Thing: no answer within 5 seconds"\\}
           ){3}\\{"id":1,"result":null,"error":"KV: the values cannot be written: the disk is full"\\}
           [0-9]+
           0
