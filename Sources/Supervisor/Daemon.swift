@@ -88,7 +88,8 @@ public final class Daemon {
     if let inherited = options.inheritedLock { return OwnedFD(adopting: inherited, kernel: LinuxKernel()) }
     let result = linux_lock_folder(options.state)
     if result == -Int(EAGAIN) {
-      throw DaemonFailure("\(options.state): another daemon has its applets there: end it first, or give another --state")
+      throw DaemonFailure(
+        "\(options.state): another daemon has its applets there: end it first, or give another --state")
     }
     return try own(options.state, result)
   }
