@@ -74,7 +74,8 @@ let package = Package(
       exclude: ["Transcripts"], swiftSettings: strict),
     .testTarget(name: "ControlTests", dependencies: ["Control", "JSON"], swiftSettings: strict),
     .testTarget(
-      name: "SupervisorTests", dependencies: ["CLinux", "Control", "JSON", "Machine", "Monitor", "Supervisor"],
+      name: "SupervisorTests",
+      dependencies: ["CLinux", "Control", "JSON", "Machine", "Monitor", "Platform", "Supervisor"],
       swiftSettings: strict),
     .testTarget(name: "BenchmarkTests", dependencies: ["Benchmark", "Platform"], swiftSettings: strict),
     .testTarget(

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
@@ -15,10 +16,40 @@
 
 enum { PIDFD_SEND_SIGNAL = 424, PIDFD_OPEN = 434, CLOSE_RANGE = 436, MOST_DESCRIPTORS = 16 };
 
-long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group) {
+// When the calling process began, as /proc has it: field 22, behind a name in parentheses that may hold anything.
+static int64_t began_at(void) {
+  char text[1024];
+  int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (size <= 0) return 0;
+  text[size] = 0;
+  char *at = strrchr(text, ')');
+  for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+  return at ? strtoll(at, NULL, 10) : 0;
+}
+
+// Writes down which process the calling one is, for whoever has to know it again: as a whole or not at all.
+static int write_identity(const char *file, int64_t began) {
+  char new[4200], text[64];
+  if (snprintf(new, sizeof new, "%s.new", file) >= (int)sizeof new) return ENAMETOOLONG;
+  int size = snprintf(text, sizeof text, "{\"pid\":%d,\"began\":%lld}\n", getpid(), (long long)began);
+  int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return errno;
+  ssize_t written = write(fd, text, (size_t)size);
+  int error = written < 0 ? errno : written < size ? ENOSPC : 0;
+  close(fd);
+  if (!error && rename(new, file) < 0) error = errno;
+  if (error) unlink(new);
+  return error;
+}
+
+long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group, const char *identity,
+                 int64_t *began) {
   static char *const none[] = {NULL};
   if (count > MOST_DESCRIPTORS) return -EINVAL;
   volatile int failure = 0;
+  volatile int64_t beginning = 0;
   sigset_t all, before;
   sigfillset(&all);
   // No handler of the parent's may run in the child, which uses the parent's memory until it has become another program.
@@ -37,8 +68,13 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
     if (!failure) {
       syscall(CLOSE_RANGE, count, ~0u, 0);
       setsid();
-      // Of all that the daemon has set, what it ignores alone outlives the exec.
-      signal(SIGPIPE, SIG_DFL);
+      // Before anything else: whatever becomes of the caller, no process goes on that nobody knows of.
+      beginning = began_at();
+      failure = write_identity(identity, beginning);
+    }
+    if (!failure) {
+      // Who reads what it writes, a report or a log, may be gone. Of all that is set for signals, this alone outlives the exec.
+      signal(SIGPIPE, SIG_IGN);
       sigset_t nothing;
       sigemptyset(&nothing);
       sigprocmask(SIG_SETMASK, &nothing, NULL);
@@ -54,6 +90,7 @@ long linux_spawn(const char *path, char *const *words, const int *fds, int count
     waitpid(pid, NULL, 0);
     return -(long)failure;
   }
+  *began = beginning;
   return pid;
 }
 
@@ -73,6 +110,7 @@ long linux_reap(int *status) {
 int linux_status_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
 int linux_status_signal(int status) { return WIFSIGNALED(status) ? WTERMSIG(status) : 0; }
 
+long linux_kill(int pid, int signal) { return linux_result(kill(pid, signal)); }
 long linux_pidfd(int pid) { return linux_result(syscall(PIDFD_OPEN, pid, 0)); }
 long linux_pidfd_kill(int pidfd, int signal) {
   return linux_result(syscall(PIDFD_SEND_SIGNAL, pidfd, signal, NULL, 0));
@@ -107,9 +145,16 @@ long linux_listen_at(const char *path, unsigned mode) {
   if (!set_address(&address, path)) return -ENAMETOOLONG;
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -(long)errno;
-  unlink(path);
   mode_t before = umask(~mode & 0777);
-  int failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 128) < 0;
+  int failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0;
+  struct stat status;
+  // What is there is removed where it is a socket, whose listener is gone or was asked before, and nothing else.
+  if (failed && errno == EADDRINUSE && lstat(path, &status) == 0) {
+    errno = EADDRINUSE;
+    if (S_ISSOCK(status.st_mode) && unlink(path) == 0)
+      failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0;
+  }
+  if (!failed) failed = listen(fd, 128) < 0;
   int error = errno;
   umask(before);
   if (failed) close(fd);
@@ -226,6 +271,12 @@ int linux_handed_over(void) {
   return number < 0 ? 0 : number > 16 ? 16 : number;
 }
 
+int linux_handed_lock(void) {
+  const char *pid = getenv("SWIFTLET_LOCK");
+  if (!pid || atol(pid) != getpid()) return -1;
+  return fcntl(4, F_SETFD, FD_CLOEXEC) < 0 ? -1 : 4;
+}
+
 long linux_poll_for(struct pollfd *wanted, size_t count, int64_t nanoseconds) {
   struct timespec limit = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
   long result = linux_result(ppoll(wanted, count, nanoseconds < 0 ? NULL : &limit, NULL));
@@ -254,6 +305,12 @@ long linux_change_owner(const char *path, unsigned user, unsigned group) {
 long linux_size(int fd) {
   struct stat status;
   return fstat(fd, &status) < 0 ? -(long)errno : (long)status.st_size;
+}
+
+int64_t linux_modified(const char *path) {
+  struct stat status;
+  if (lstat(path, &status) < 0) return 0;
+  return (int64_t)status.st_mtim.tv_sec * 1000 + status.st_mtim.tv_nsec / 1000000;
 }
 
 long linux_list(const char *path, void (*entry)(const char *name, void *context), void *context) {
@@ -317,7 +374,6 @@ long linux_pwrite(int fd, const void *from, size_t size, int64_t offset) {
 }
 long linux_sync(int fd) { return linux_result(fdatasync(fd)); }
 long linux_seek_data(int fd, int64_t offset) { return linux_result(lseek(fd, offset, SEEK_DATA)); }
-long linux_rewind(int fd) { return linux_result(lseek(fd, 0, SEEK_SET)); }
 
 long linux_make_pipe(int *reading, int *writing) {
   int ends[2];
@@ -328,11 +384,13 @@ long linux_make_pipe(int *reading, int *writing) {
   return 0;
 }
 
-void linux_raise_descriptor_limit(void) {
+int linux_raise_descriptor_limit(void) {
   struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return INT_MAX;
+  rlim_t before = limit.rlim_cur;
   limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (setrlimit(RLIMIT_NOFILE, &limit) < 0) limit.rlim_cur = before;
+  return limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
 }
 
 unsigned linux_user_id(void) { return geteuid(); }
@@ -355,7 +413,16 @@ long linux_descriptor_count(void) {
   return result < 0 ? result : count;
 }
 
-long linux_execute_again(int listener) {
+long linux_lock_folder(const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -(long)errno;
+  long result = linux_lock_file(fd, 1);
+  if (result == 0) return fd;
+  close(fd);
+  return result;
+}
+
+long linux_execute_again(int listener, int lock) {
   char path[4096];
   ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
   if (length < 0) return -(long)errno;
@@ -364,10 +431,16 @@ long linux_execute_again(int listener) {
   char *deleted = strstr(path, " (deleted)");
   if (deleted && deleted[10] == 0) *deleted = 0;
   if (access(path, X_OK) < 0) return -(long)errno;
-  // The socket goes along as systemd hands one over.
-  int spare = fcntl(listener, F_DUPFD, 100);
-  if (spare < 0 || dup2(spare, 3) < 0) return -(long)errno;
-  syscall(CLOSE_RANGE, 4, ~0u, 0);
+  // The socket goes along as systemd hands one over, and the lock behind it.
+  int sockets = fcntl(listener, F_DUPFD, 5), locks = fcntl(lock, F_DUPFD, 5);
+  if (sockets < 0 || locks < 0) {
+    int error = errno;
+    if (sockets >= 0) close(sockets);
+    return -(long)error;
+  }
+  dup2(sockets, 3);
+  dup2(locks, 4);
+  syscall(CLOSE_RANGE, 5, ~0u, 0);
   // The words are found by the environment, which moves when it is added to.
   char **words = linux_arguments();
   char number[16];
@@ -376,6 +449,7 @@ long linux_execute_again(int listener) {
   if (linux_handed_over() == 0) setenv("LISTEN_FDNAMES", "swiftlet-own", 1);
   setenv("LISTEN_PID", number, 1);
   setenv("LISTEN_FDS", "1", 1);
+  setenv("SWIFTLET_LOCK", number, 1);
   execv(path, words);
   _exit(123);
 }

@@ -65,9 +65,11 @@ static void limit(int resource, rlim_t most) {
   setrlimit(resource, &limit);
 }
 
+void linux_limit_descriptors(unsigned most) { limit(RLIMIT_NOFILE, most); }
+
 void linux_limit_process(unsigned descriptors, bool threads) {
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_MEMLOCK, 0);
-  limit(RLIMIT_NOFILE, descriptors);
+  linux_limit_descriptors(descriptors);
   if (!threads) limit(RLIMIT_NPROC, 0);
 }

@@ -15,7 +15,8 @@ public struct FileContents: ~Copyable {
     try self.init(OwnedFD(opening: path, flags: O_RDONLY | O_NOCTTY | O_NONBLOCK, kernel: kernel), limit: limit)
   }
 
-  /// Reads a regular file that is open already, from where it stands to its end.
+  /// Reads a regular file that is open already, from its beginning to its end wherever it stands, and leaves it there: others
+  /// may have the same open file, and read it too.
   /// - Throws: as above.
   public init(_ file: consuming OwnedFD, limit: Int) throws(Errno) {
     let kernel = file.kernel
@@ -52,7 +53,7 @@ public struct FileContents: ~Copyable {
   private static func read(_ file: borrowing OwnedFD, into mapping: borrowing Mapping, size: Int) throws(Errno) -> Int {
     var count = 0
     while count < size {
-      let result = linux_read(file.number, mapping.start + count, size - count)
+      let result = linux_pread(file.number, mapping.start + count, size - count, count)
       if result == -Int(EINTR) { continue }
       let read = try checked(result)
       if read == 0 { break }  // cut short meanwhile

@@ -76,15 +76,50 @@ final class AppletEntry {
     return .object(members)
   }
 
-  /// Opens its process, a child; where no descriptor is left, the next signal tries again.
-  func openProcess() {
-    guard pidfd == nil, isChild, let process, let number = try? checked(linux_pidfd(process.pid)) else { return }
-    pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
+  /// Leaves word of a stop under way for the daemon that takes this one's place.
+  func recordStop() {
+    guard isStopping, let process, case .object(let members) = process.json else { return }
+    try? folder.write("stopping", .object(members + [JSONMember("until", .integer(timer ?? 0))]))
+  }
+
+  /// The time of a stop that a daemon before has begun, as it left word of it; nil where it has not.
+  func takeStop() -> Int64? {
+    let record = folder.read("stopping")
+    _ = linux_unlink(folder.file("stopping"))
+    guard let record, let process, ProcessIdentity(record) == process else { return nil }
+    if case .integer(let until)? = record["until"] { return until }
+    return nil
+  }
+
+  /// Whether nobody will tell of its process's end: no child, and not open for want of a descriptor.
+  var isUnwatched: Bool { process != nil && !isChild && pidfd == nil }
+
+  /// Opens its process, unless no descriptor is left: then the next one who needs it tries again.
+  /// - Parameter most: where the descriptor would have a higher number than that, it is not kept.
+  /// - Returns: whether it has a process, as far as anybody can tell.
+  @discardableResult func openProcess(upTo most: Int32 = .max) -> Bool {
+    guard let process else { return false }
+    guard pidfd == nil else { return true }
+    let result = linux_pidfd(process.pid)
+    if result == -Int(ESRCH) { return false }
+    guard result >= 0 else { return true }
+    let opened = OwnedDescriptor(Int32(truncatingIfNeeded: result))
+    // Looked at once it is open: what is no child may have ended, and another may have its number.
+    if !isChild, (try? process.isRunning()) == false { return false }
+    if opened.number <= most { pidfd = opened }
+    return true
   }
 
   /// Sends the process a signal, if it has one.
-  func kill(_ signal: Int32) {
+  /// - Returns: false where that takes a descriptor and none is left.
+  @discardableResult func kill(_ signal: Int32) -> Bool {
     openProcess()
-    if let pidfd { _ = linux_pidfd_kill(pidfd.number, signal) }
+    if let pidfd {
+      _ = linux_pidfd_kill(pidfd.number, signal)
+    } else if let child {
+      // Nobody else has the number before the child is reaped.
+      _ = linux_kill(child, signal)
+    }
+    return !isUnwatched
   }
 }

@@ -12,8 +12,15 @@ final class Connection {
   private var output: [UInt8] = []
   /// Bytes of the output that are sent.
   private var sent = 0
-  /// Descriptors that came along, in their order, for the next call that wants one.
+  /// Bytes that have come, and those of messages that were taken.
+  private var (received, taken) = (0, 0)
+  /// Descriptors that came along, in their order, each with the number of bytes that had come with it: the message that has the
+  /// last of these is the one that it belongs to. What recvmsg(2) gives ends with the bytes that the descriptors were sent with.
+  private var arrived: [(end: Int, descriptor: OwnedDescriptor)] = []
+  /// Those that came with the call under way, and with no other.
   var descriptors: [OwnedDescriptor] = []
+  /// Most descriptors of a message.
+  static let mostDescriptors = 4
   /// What goes on beyond the present call; nil while the next can be taken.
   var task: Task?
   /// Whether the client will send nothing more.
@@ -57,13 +64,14 @@ final class Connection {
   func receive() {
     let room = 16 << 10
     withUnsafeTemporaryAllocation(byteCount: room, alignment: 16) { buffer in
-      var numbers: [Int32] = [-1, -1, -1, -1]
+      var numbers = [Int32](repeating: -1, count: Self.mostDescriptors)
       var count = Int32(numbers.count)
       let result = linux_receive(descriptor.number, buffer.baseAddress, room, &numbers, &count)
+      received += max(result, 0)
       for number in numbers.prefix(Int(count)) {
         let owned = OwnedDescriptor(number)
         // Descriptors that no call fetches must not fill the daemon's table.
-        if descriptors.count < 4 { descriptors.append(owned) }
+        if arrived.count < Self.mostDescriptors { arrived.append((received, owned)) }
       }
       if result > 0 {
         input.append(UnsafeRawBufferPointer(rebasing: buffer[..<result]))
@@ -83,6 +91,9 @@ final class Connection {
       if hasEnded { isLeaving = true }
       return nil
     case .message(let message):
+      taken += message.count + 1
+      descriptors = arrived.prefix { $0.end <= taken }.map { $0.descriptor }
+      arrived.removeFirst(descriptors.count)
       if let call = Call(message: message) { return call }
       isLeaving = true
       return nil

@@ -11,8 +11,12 @@ public final class Daemon {
   let log: Log
   let kernel: any Kernel = LinuxKernel()
   private let listener: OwnedFD
+  /// Held as long as the applets are this daemon's.
+  private let lock: OwnedFD
   private let signals: OwnedFD
   let watcher: OwnedFD
+  /// How many descriptors there may be.
+  let descriptorLimit: Int32
   /// nil where no control group is left to the daemon.
   let groups: ControlGroups?
 
@@ -44,7 +48,7 @@ public final class Daemon {
     log = Log(format: options.logFormat)
     signals = try Self.own("signalfd", linux_signals())
     watcher = try Self.own("inotify", linux_watcher())
-    linux_raise_descriptor_limit()
+    descriptorLimit = linux_raise_descriptor_limit()
     if let path = options.controlGroup {
       do { groups = try ControlGroups(path) } catch {
         throw DaemonFailure("--cgroup \(path) is no control group (cgroup v2): \(error.description)")
@@ -53,6 +57,8 @@ public final class Daemon {
       groups = ControlGroups.delegated()
     }
     try Self.makeFolders(options.state)
+    // Before anything of the applets, or of a socket that is another daemon's, is touched.
+    lock = try Self.lock(options)
     if let inherited = options.inheritedSocket {
       if let errno = Errno(result: linux_take_listener(inherited)) {
         throw DaemonFailure("the socket that was handed over is none to listen on: \(errno.description)")
@@ -75,6 +81,17 @@ public final class Daemon {
   private static func own(_ what: String, _ result: Int) throws(DaemonFailure) -> OwnedFD {
     if let errno = Errno(result: result) { throw DaemonFailure("\(what): \(errno.description)") }
     return OwnedFD(adopting: Int32(truncatingIfNeeded: result), kernel: LinuxKernel())
+  }
+
+  /// Locks the folder of the applets' files: two daemons would start and stop the same applets.
+  private static func lock(_ options: DaemonOptions) throws(DaemonFailure) -> OwnedFD {
+    if let inherited = options.inheritedLock { return OwnedFD(adopting: inherited, kernel: LinuxKernel()) }
+    let result = linux_lock_folder(options.state)
+    if result == -Int(EAGAIN) {
+      throw DaemonFailure(
+        "\(options.state): another daemon has its applets there: end it first, or give another --state")
+    }
+    return try own(options.state, result)
   }
 
   /// Makes a folder and those above it that are missing.
@@ -162,6 +179,8 @@ public final class Daemon {
     for connection in connections {
       if case .console(let reader)? = connection.task, reader.hasMore { return 0 }
     }
+    // Of those that nobody tells of, somebody has to ask.
+    if applets.contains(where: { $0.isUnwatched }) { next = min(next, now + 1_000_000_000) }
     if now < acceptsFrom { next = min(next, acceptsFrom) }
     if let endsAt { next = min(next, endsAt > now ? endsAt : endsAt + 1_000_000_000) }
     return next == .max ? -1 : max(next - now, 0)
@@ -261,9 +280,11 @@ public final class Daemon {
 
   /// Reloads: the program itself takes the place of the one that runs, and takes over its applets. Clients connect anew.
   private func reload() {
+    guard endsAt == nil else { return log.write(.warning, "no reload", [("reason", "the daemon is ending")]) }
     log.write(.info, "reload")
+    for applet in applets { applet.recordStop() }
     _ = linux_notify("RELOADING=1")
-    let result = linux_execute_again(listener.number)
+    let result = linux_execute_again(listener.number, lock.number)
     log.write(.error, "reload failed", [("reason", Errno(result: result)?.description ?? "")])
     _ = linux_notify("READY=1")
   }
@@ -277,9 +298,10 @@ public final class Daemon {
         restart(applet)
       } else {
         log.write(.warning, "grace over", [("name", applet.name)])
-        applet.kill(SIGKILL)
+        if !applet.kill(SIGKILL) { applet.timer = now + 100_000_000 }
       }
     }
+    watchProcesses()
     if let endsAt, endsAt <= now {
       for applet in applets where applet.state.isAlive {
         applet.isStopping = true

@@ -3,7 +3,7 @@ import Control
 import JSON
 import Platform
 
-/// What happens to applets: start, end, restart, take-over.
+/// What happens to applets: start, end, restart.
 extension Daemon {
   func applet(_ name: String) throws(ControlError) -> AppletEntry {
     guard let applet = applets.first(where: { $0.name == name }) else { throw .noSuchApplet(name) }
@@ -58,6 +58,7 @@ extension Daemon {
       -1, console.number, STDERR_FILENO, configuration.number, image.number, requests.number, end.number,
       reportTarget.number, values.number,
     ]
+    var began: Int64 = 0
     let pid: Int
     if request.hasInput {
       let made = linux_make_fifo(folder.file("input"), 0o600)
@@ -68,31 +69,33 @@ extension Daemon {
       let keeper = try folder.open("input", O_WRONLY)
       numbers[0] = input.number
       numbers.append(keeper.number)
-      pid = try start(numbers, in: applet.group)
+      pid = try start(numbers, of: applet, &began)
       _ = both.number
     } else {
       let nothing = try OwnedFD(opening: "/dev/null", flags: O_RDONLY, kernel: kernel)
       numbers[0] = nothing.number
-      pid = try start(numbers, in: applet.group)
+      pid = try start(numbers, of: applet, &began)
     }
     applet.report = report
     let child = Int32(truncatingIfNeeded: pid)
-    let process = ProcessIdentity(child: child)
     applet.child = child
-    applet.process = process
+    applet.process = ProcessIdentity(pid: child, began: began)
     applet.openProcess()
-    // Without the record a daemon to come would call the applet lost.
-    try? folder.write("process", process.json)
     counters.started += 1
   }
 
-  private func start(_ numbers: [Int32], in group: ControlGroup?) throws(Errno) -> Int {
+  private func start(_ numbers: [Int32], of applet: AppletEntry, _ began: inout Int64) throws(Errno) -> Int {
     // strdup(3) copies, freed below: the words live until the program has started.
     var words: [UnsafeMutablePointer<CChar>?] = options.workerWords.map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
-    guard let group else { return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count), -1)) }
+    // What a daemon to come knows it by is there before the process does anything.
+    let identity = applet.folder.file("process")
+    let count = Int32(numbers.count)
+    guard let group = applet.group else {
+      return try checked(linux_spawn(options.worker, &words, numbers, count, -1, identity, &began))
+    }
     let processes = try group.openProcesses()
-    return try checked(linux_spawn(options.worker, &words, numbers, Int32(numbers.count), processes.number))
+    return try checked(linux_spawn(options.worker, &words, numbers, count, processes.number, identity, &began))
   }
 
   /// Reads what a worker reports of its start.
@@ -212,7 +215,7 @@ extension Daemon {
   }
 
   /// The end of an applet whose control group was out of memory; nil for any other.
-  private func endForWantOfMemory(_ applet: AppletEntry, _ status: Int32?) -> RunEnd? {
+  func endForWantOfMemory(_ applet: AppletEntry, _ status: Int32?) -> RunEnd? {
     guard let limit = applet.configuration.request.limits.processMemory, applet.group?.isOutOfMemory == true,
       status.map({ linux_status_signal($0) == SIGKILL }) ?? true
     else { return nil }
@@ -235,12 +238,14 @@ extension Daemon {
   private func neverRan(_ applet: AppletEntry, _ end: RunEnd) {
     let error = applet.startFailure ?? .hostFailure(end.reason)
     tell(.warning, "start failed", applet.name, applet.end?.reason)
-    counters.failed += 1
-    applet.state = .failed
+    applet.state = applet.isStopping ? .stopped : .failed
+    if applet.state == .failed { counters.failed += 1 }
     applets.removeAll { $0 === applet }
     applet.folder.remove()
-    for waiter in applet.waiters { waiter.connection.reply(Reply(error)) }
-    applet.waiters = []
+    for waiter in applet.waiters {
+      if case .start = waiter.what { waiter.connection.reply(Reply(error)) }
+    }
+    answerEnd(applet, end)
   }
 
   /// An applet has come to its end for good.
@@ -248,11 +253,7 @@ extension Daemon {
     applet.state = state
     let end = applet.end ?? RunEnd(code: RunEnd.hostCode, reason: "it is not known how it ended")
     tell(state == .failed || state == .lost ? .warning : .info, state.rawValue, applet.name, end.reason)
-    let answerWithState = JSONValue.object([
-      JSONMember("state", .string(state.rawValue)), JSONMember("end", end.json),
-    ])
-    answer(applet, answerWithState) { if case .end = $0 { true } else { false } }
-    answer(applet, .object([JSONMember("end", end.json)])) { _ in true }
+    answerEnd(applet, end)
     // A daemon to come must not start it again.
     if applet.configuration.request.restart.when != .no, state != .lost {
       applet.configuration.request.restart.when = .no
@@ -262,6 +263,16 @@ extension Daemon {
       if case .console(let reader)? = connection.task, reader.entry === applet { continueConsole(connection, reader) }
     }
     if applet.configuration.request.isRemoved { remove(applet) }
+  }
+
+  /// Answers those who wait for an applet's end or have asked for it, which has come for good.
+  private func answerEnd(_ applet: AppletEntry, _ end: RunEnd) {
+    let answerWithState = JSONValue.object([
+      JSONMember("state", .string(applet.state.rawValue)), JSONMember("end", end.json),
+    ])
+    answer(applet, answerWithState) { if case .end = $0 { true } else { false } }
+    answer(applet, .object([JSONMember("end", end.json)])) { if case .stop = $0 { true } else { false } }
+    applet.waiters = []
   }
 
   func remove(_ applet: AppletEntry) {
@@ -282,7 +293,6 @@ extension Daemon {
     do throws(ControlError) {
       var image: OwnedFD?
       if let kept = applet.image {
-        _ = linux_rewind(kept.number)
         do { image = try kept.copy() } catch { throw .hostFailure(error.description) }
       } else if applet.configuration.request.image.isEmpty {
         throw .badImage("", reason: "it came as a descriptor, to a daemon before this one")
@@ -306,66 +316,5 @@ extension Daemon {
       // Its queue is full, or it is ending: the timer sees to it.
       log.write(.warning, "stop", [("name", applet.name), ("reason", error.description)])
     }
-  }
-
-  // MARK: Take-over
-
-  private final class Names { var list: [String] = [] }
-
-  /// Finds the applets of a daemon before: those whose processes run are its own from now on, of the others it tells what
-  /// became of them.
-  func takeOver() {
-    let names = Names()
-    let context = Unmanaged.passUnretained(names)
-    // The list outlives the call.
-    _ = linux_list(
-      options.state,
-      { name, context in
-        if let name, let context {
-          Unmanaged<Names>.fromOpaque(context).takeUnretainedValue().list.append(String(cString: name))
-        }
-      }, context.toOpaque())
-    for name in names.list where AppletName.isValid(name) { takeOver(name) }
-    applets.sort { $0.configuration.started < $1.configuration.started }
-  }
-
-  private func takeOver(_ name: String) {
-    let folder = AppletFolder(state: options.state, name: name)
-    guard let record = folder.read("configuration"), let configuration = WorkerConfiguration(record) else {
-      log.write(.warning, "unreadable", [("name", name)])
-      return folder.remove()
-    }
-    let applet = AppletEntry(name: name, configuration: configuration, state: options.state)
-    applet.group = configuration.controlGroup.map { ControlGroup(path: $0) }
-    applets.append(applet)
-    if let known = folder.read("process").flatMap({ ProcessIdentity($0) }), ProcessIdentity(pid: known.pid) == known,
-      let number = try? checked(linux_pidfd(known.pid))
-    {
-      applet.process = known
-      applet.pidfd = OwnedDescriptor(Int32(truncatingIfNeeded: number))
-      if linux_is_child(known.pid) { applet.child = known.pid }
-      applet.state = .running
-      return tell(.info, "taken over", name, "pid \(known.pid)")
-    }
-    applet.ended = Daemon.wallClock
-    if let end = folder.read("end").flatMap({ RunEnd(record: $0) }) {
-      applet.end = end
-      applet.state = end.isStopped ? .stopped : end.status == nil ? .failed : .exited
-    } else if let end = endForWantOfMemory(applet, nil) {
-      applet.end = end
-      applet.state = .failed
-      tell(.warning, "failed", name, end.reason)
-    } else {
-      applet.end = RunEnd(code: RunEnd.hostCode, reason: "it ended while no daemon ran, and nobody knows how")
-      applet.state = .lost
-      tell(.warning, "lost", name)
-    }
-    removeGroup(of: applet)
-    let policy = configuration.request.restart
-    guard applet.state != .stopped, let isFailure = applet.end?.isFailure,
-      let delay = policy.delay(after: configuration.restarts, isFailure: isFailure)
-    else { return }
-    applet.state = .waiting
-    applet.timer = Clock.monotonic + delay * 1_000_000
   }
 }

@@ -11,6 +11,7 @@ extension Daemon {
     do {
       if let parameters = try answer(call, connection) { connection.reply(parameters) }
     } catch { connection.reply(Reply(error)) }
+    connection.descriptors = []
   }
 
   /// - Returns: the reply; nil where it comes later.
@@ -71,6 +72,10 @@ extension Daemon {
         throw .notAllowed(applet.name, reason: "it was not started for debugging")
       }
       let name = call.method.hasSuffix("Peek") ? "Peek" : "Poke"
+      // Its copies are not all at the same instruction between two calls: one would see what another does not.
+      if name == "Poke", applet.configuration.request.copies > 0 {
+        throw .notAllowed(applet.name, reason: "it runs in copies, and what changes them must be the same for all")
+      }
       try ask(applet, Call(name, call.parameters), connection) { .success($0) }
       return nil
     default: throw .methodNotFound(call.method)
@@ -96,7 +101,6 @@ extension Daemon {
     var kept: OwnedDescriptor?
     if let index = request.imageDescriptor {
       let came = connection.descriptors
-      connection.descriptors = []
       guard came.indices.contains(index) else { throw .invalidParameter("image_descriptor") }
       do throws(Errno) {
         image = try came[index].copy()
@@ -148,7 +152,8 @@ extension Daemon {
       stop(applet, graceUntil: end)
     } else {
       applet.isStopping = true
-      applet.kill(SIGKILL)
+      // Where no descriptor is left for it, the timer tries again.
+      if !applet.kill(SIGKILL) { applet.timer = Clock.monotonic }
     }
     return nil
   }
@@ -211,11 +216,9 @@ extension Daemon {
     let bytes = try parameters.bytes("data") ?? []
     var taken = 0
     if !bytes.isEmpty {
-      do throws(Errno) {
-        let target = try applet.folder.open("input", O_WRONLY | O_NONBLOCK)
-        let result = bytes.withUnsafeBytes { linux_write(target.number, $0.baseAddress, $0.count) }
-        if result != -Int(EAGAIN) { taken = try checked(result) }
-      } catch { throw .notAllowed(applet.name, reason: "its input has ended") }
+      do throws(Errno) { taken = try applet.folder.feed(bytes) } catch {
+        throw .hostFailure("the input of \(applet.name) cannot be written to: \(error.description)")
+      }
     }
     if try parameters.bool("end"), taken == bytes.count {
       do throws(Errno) { workerCalls.append(try WorkerCall(Call("EndInput"), to: applet.folder) { _ in }) } catch {

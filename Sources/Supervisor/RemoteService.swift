@@ -50,7 +50,11 @@ package final class RemoteService {
         rest = rest.dropFirst(result)
       } else {
         try check(result)
-        try wait(descriptor, POLLOUT, end)
+        do { try wait(descriptor, POLLOUT, end) } catch {
+          // After half a request no other can be sent.
+          if rest.count < message.count { _ = lost("") }
+          throw error
+        }
       }
     }
     while true {

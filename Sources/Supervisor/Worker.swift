@@ -79,8 +79,9 @@ public enum Worker {
         try context.setShadows(shadows, parallel: request.isParallel)
       } catch { throw host(error.description) }
     }
-    setLimits(request.limits, of: context)
-    let requests = WorkerRequests(isDebug: request.isDebug)
+    let began = Clock.monotonic
+    setLimits(request.limits, of: context, since: began)
+    let requests = WorkerRequests(request, began: began)
     let services = AppletServices(configuration, values: WorkerFile.values.rawValue) {
       requests.answer(context)
       return requests.isStopping || context.deadline.map { Clock.monotonic >= $0 } ?? false
@@ -139,9 +140,10 @@ public enum Worker {
     }
   }
 
-  static func setLimits(_ limits: AppletLimits, of context: ExecCtx) {
+  /// - Parameter began: when the run has begun, which its deadline counts from.
+  static func setLimits(_ limits: AppletLimits, of context: ExecCtx, since began: Int64) {
     func nanoseconds(_ milliseconds: Int64) -> Int64 { milliseconds * 1_000_000 }
-    if let deadline = limits.deadline { context.deadline = Clock.monotonic.addingSaturating(nanoseconds(deadline)) }
+    if let deadline = limits.deadline { context.deadline = began.addingSaturating(nanoseconds(deadline)) }
     if let budget = limits.cpuBudget { context.cpuBudget = nanoseconds(budget) }
     if let budget = limits.callBudget { context.callBudget = nanoseconds(budget) }
   }

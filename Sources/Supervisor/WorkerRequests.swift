@@ -9,12 +9,20 @@ import Platform
 /// The worker's side of the daemon's requests: a connection for each, with one call and one reply.
 final class WorkerRequests {
   private let isDebug: Bool
+  /// When the applet's run began: CLOCK_MONOTONIC nanoseconds.
+  private let began: Int64
+  /// Whether the other end of the applet's input is open still.
+  private var hasInput: Bool
   /// Whether the daemon has asked for the applet's end.
   private(set) var isStopping = false
   /// Nanoseconds that the daemon has for its part of a request; it has sent it before the connection is accepted.
   private static let patience: Int64 = 200_000_000
 
-  init(isDebug: Bool) { self.isDebug = isDebug }
+  init(_ request: StartRequest, began: Int64) {
+    isDebug = request.isDebug
+    hasInput = request.hasInput
+    self.began = began
+  }
 
   /// Answers what waits.
   func answer(_ context: ExecCtx) {
@@ -40,10 +48,12 @@ final class WorkerRequests {
       return .object([])
     case "Inspect": return inspect(context)
     case "SetLimits":
-      Worker.setLimits(try AppletLimits(parameters), of: context)
+      Worker.setLimits(try AppletLimits(parameters), of: context, since: began)
       return .object([])
     case "EndInput":
-      _ = linux_close(WorkerFile.inputKeeper.rawValue)
+      // Once it is closed, another descriptor may have its number.
+      if hasInput { _ = linux_close(WorkerFile.inputKeeper.rawValue) }
+      hasInput = false
       return .object([])
     case "Peek":
       let address = try parameters.address("address")

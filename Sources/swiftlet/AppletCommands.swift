@@ -241,7 +241,7 @@ private struct InputSource {
   private var isDone = false
 
   var isWanted: Bool { !hasEnded && bytes.isEmpty }
-  var waits: Bool { !bytes.isEmpty }
+  var waits: Bool { !isDone && (hasEnded || !bytes.isEmpty) }
 
   mutating func receive() {
     var room = [UInt8](repeating: 0, count: 4096)
@@ -256,11 +256,15 @@ private struct InputSource {
     if hasEnded { members.append(JSONMember("end", .bool(true))) }
     try client.send("Input", .object(members))
     let reply = try client.next()
-    // It may have ended meanwhile, as its console will tell.
-    if reply.error == "org.swiftlet.Control.WrongState" {
+    switch reply.error {
+    // It has ended meanwhile, as its console will tell, and may be forgotten already.
+    case "org.swiftlet.Control.WrongState", "org.swiftlet.Control.NoSuchApplet":
       isDone = true
       bytes = []
       return
+    // The daemon is short of something: it is asked again.
+    case "org.swiftlet.Control.HostFailure": return
+    default: break
     }
     bytes.removeFirst(max(min(Int(try accepted(reply).number("taken")), bytes.count), 0))
     if hasEnded, bytes.isEmpty { isDone = true }

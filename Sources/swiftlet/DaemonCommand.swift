@@ -59,15 +59,7 @@ func daemonRequest(_ words: ParsedWords) throws(Failure) -> DaemonOptions {
 /// `swiftlet daemon`.
 func daemon(_ words: ParsedWords) throws(Failure) -> Int32 {
   var options = try daemonRequest(words)
-  // systemd's sockets begin at 3 (sd_listen_fds(3)); all but the first are none of ours.
-  if linux_handed_over() > 0 {
-    options.inheritedSocket = 3
-    options.ownsSocket =
-      linux_environment("LISTEN_FDNAMES").map { String(cString: $0) } == DaemonOptions.ownSocketName
-    _ = linux_close_from(4)
-  } else {
-    _ = linux_close_from(3)
-  }
+  options.takeHandedOver()
   do {
     try Daemon(options).run()
   } catch { throw .failed(.host, error.description) }

@@ -209,6 +209,8 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   context.cpuBudget = request.cpuBudget
   context.callBudget = request.callBudget
   if request.shadows > 0 { try addShadows(context, request) }
+  // The filter leaves nothing else to limit that the daemon's workers are limited in (docs/sandbox.md).
+  if request.isSandboxed { linux_limit_descriptors(64 + 2 * UInt32(request.options.processors)) }
   try enterSandbox(request.isSandboxed, context.architecture, for: .guest(several: request.isSeveral))
   let outcome: Outcome
   do { outcome = try context.run() } catch { throw failure(error, of: context, request.path) }

@@ -151,7 +151,7 @@ struct DaemonClientTests {
           one
           0
           \\{"id":1,"result":\\[\\],"error":null\\}
-          (\\{"id":1,"result":null,"error":"Thing: [^\n]*"\\}
+          (\\{"id":1,"result":null,"error":"Thing: no answer within 5 seconds"\\}
           ){3}\\{"id":1,"result":null,"error":"KV: the values cannot be written: the disk is full"\\}
           [0-9]+
           0
@@ -224,6 +224,11 @@ struct DaemonClientTests {
         swiftlet start -n two --rm -i read.elf; swiftlet attach two </dev/null; echo $?; swiftlet ps | grep -c two
         swiftlet start -n three --cpu-budget 200ms loop.elf; swiftlet wait three 2>/dev/null; echo $?
         swiftlet start -n four --call-budget 200ms loop.elf; swiftlet wait four 2>/dev/null; echo $?
+        # A deadline counts from the start, whenever it was set.
+        swiftlet start -n five loop.elf; sleep 3
+        { printf '{"method":"org.swiftlet.Control.SetLimits","parameters":{"name":"five","limits":{"deadline":3000}}}\\0'; sleep 1; } |
+          swiftlet bridge >/dev/null
+        swiftlet ps | awk '$1 == "five" { print $2 }'
         swiftlet start hello.elf; swiftlet start hello.elf
         """,
         output: """
@@ -238,8 +243,10 @@ struct DaemonClientTests {
           124
           four
           124
-          applet-5
+          five
+          failed
           applet-6
+          applet-7
 
           """),
       daemon(

@@ -11,6 +11,9 @@ import TestSupport
 if CommandLine.arguments.dropFirst().first == "worker" {
   exit(WorkerProcess.run(Array(CommandLine.arguments.dropFirst(2))))
 }
+if CommandLine.arguments.dropFirst().first == "daemon" {
+  exit(DaemonProcess.run(Array(CommandLine.arguments.dropFirst(2))))
+}
 setvbuf_lines()
 // Who starts this on a thread that takes no signals, as a test runner's, hands that down.
 var noSignals = sigset_t()

@@ -20,4 +20,19 @@ struct KernelFaultTests {
     #expect(process.terminationStatus == 0, "faults 7 3:\n\(text)")
     #expect(text.contains("\n0 wrong, "))
   }
+
+  @Test func daemonWithProcessesThatHangAndDie() throws {
+    let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("Varlink/workers.py")
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["python3", script.path, Self.program.path]
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0, "workers.py:\n\(text)")
+  }
 }

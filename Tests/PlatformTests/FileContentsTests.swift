@@ -36,6 +36,20 @@ struct FileContentsTests {
     }
   }
 
+  @Test func readsAnOpenFileFromItsBeginningAndLeavesItWhereItStands() throws {
+    try withFile(Data("0123456789".utf8)) { path in
+      let file = open(path, O_RDONLY)
+      defer { close(file) }
+      #expect(lseek(file, 7, SEEK_SET) == 7)
+      for _ in 0..<2 {
+        // The same open file under another number, as one that a client has sent is.
+        let contents = try FileContents(OwnedFD(adopting: dup(file), kernel: LinuxKernel()), limit: 100)
+        #expect(String(decoding: contents.bytes, as: UTF8.self) == "0123456789")
+      }
+      #expect(lseek(file, 0, SEEK_CUR) == 7)
+    }
+  }
+
   @Test func refusesWhatIsLargerThanTheLimit() throws {
     try withFile(Data(count: 1001)) { path in #expect(error(path) == .tooBig) }
     #expect(kernel.leaks == (0, 0))

@@ -139,6 +139,25 @@ struct RemoteServiceTests {
     #expect(throws: RPCError.self) { try service.call("Thing.Do", .null) }
   }
 
+  @Test("that do not take a whole request in time are left, and sent nothing behind the half of it")
+  func halfSent() throws {
+    let path = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString.prefix(8))").path
+    let listener = Int32(linux_listen_at(path, 0o600))
+    try #require(listener >= 0)
+    defer {
+      _ = linux_close(listener)
+      unlink(path)
+    }
+    // More than a socket holds; nobody reads it.
+    let service = RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:" + path))) { false }
+    #expect(throws: RPCError("Thing: no answer within 5 seconds")) {
+      try service.call("Thing.Do", .string(String(repeating: "x", count: 1 << 20)))
+    }
+    #expect(throws: RPCError("Thing: nobody serves it at \(path): start the service before the applet")) {
+      try service.call("Thing.Do", .null)
+    }
+  }
+
   @Test("that nobody serves say so")
   func absent() throws {
     let service = RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:/nowhere"))) { false }

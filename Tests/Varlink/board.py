@@ -112,9 +112,13 @@ def exercise(connection):
     start("three", "loop")
     assert control.Kill(name="three")["end"]["signal"] == 9
 
-    # Copies in lockstep, and one that restarts until it has had enough.
+    # Copies in lockstep, which nobody may tell apart, and one that restarts until it has had enough.
     start("copies", "hello", copies=2)
     assert control.Wait(name="copies")["end"]["code"] == 0
+    start("debugged", "loop", copies=1, debug=True)
+    fails("NotAllowed", control.Poke, name="debugged", address=address, data=encoded(b"x"))
+    assert len(text(control.Peek(name="debugged", address=address, size=8))) == 8
+    control.Kill(name="debugged")
     start("again", "null-read", restart={"policy": "on_failure", "limit": 2, "delay": 50})
     assert control.Wait(name="again")["end"]["code"] == 121
     assert next(applet for applet in control.List()["applets"] if applet["name"] == "again")["restarts"] == 2
@@ -149,7 +153,7 @@ def exercise(connection):
     fails("org.varlink.service.ExpectedMore", control.Events)
 
     metrics = control.Metrics()
-    assert metrics["running"] == 0 and metrics["started"] == 12 and metrics["restarts"] == 2, metrics
+    assert metrics["running"] == 0 and metrics["started"] == 13 and metrics["restarts"] == 2, metrics
     assert metrics["resident"] < 3 << 20, metrics
 
     # Events come for ever: the last call.

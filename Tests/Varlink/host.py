@@ -329,7 +329,11 @@ def main():
         reload(daemon)
         completions()
         second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET, "--state", FOLDER + "/x"], stderr=subprocess.PIPE)
-        assert second.returncode == 123 and b"another daemon" in second.stderr, second
+        assert second.returncode == 123 and b"another daemon listens" in second.stderr, second
+        # The lock was held across the reload.
+        second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET + "2", "--state", FOLDER + "/state"], stderr=subprocess.PIPE)
+        assert second.returncode == 123 and b"another daemon has its applets there" in second.stderr, second
+        assert not os.path.exists(SOCKET + "2")
         events = [json.loads(line)["event"] for line in daemon.lines()]
         assert events[0] == "ready" and "start failed" in events, events
     assert not os.path.exists(SOCKET)

@@ -11,8 +11,10 @@
 
 /// Starts a program with an empty environment in a session of its own: descriptors 0 ..< count of it are those in `fds`, and
 /// no others. `group`: the opened cgroup.procs of the control group that it is in from its first instruction; -1 for the caller's
-/// own. Answers its process id.
-long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group);
+/// own. `identity`: the file in which the process leaves its id and beginning before the program begins (ProcessIdentity);
+/// where that cannot be written, there is no process. It ignores SIGPIPE. Answers its id, and `*began` its beginning.
+long linux_spawn(const char *path, char *const *words, const int *fds, int count, int group, const char *identity,
+                 int64_t *began);
 /// Whether systemd has delegated a control group, a folder, to those who run in it (its extended attributes "user.delegate"
 /// and "trusted.delegate").
 bool linux_is_delegated(const char *path);
@@ -21,6 +23,8 @@ long linux_reap(int *status);
 /// The exit status in such a status, or -1; the signal in it, or 0.
 int linux_status_code(int status);
 int linux_status_signal(int status);
+/// Sends a child that is not reaped a signal (kill(2)).
+long linux_kill(int pid, int signal);
 /// A descriptor for a process (pidfd_open(2)), which can be read once it has ended.
 long linux_pidfd(int pid);
 /// Sends a process a signal (pidfd_send_signal(2)).
@@ -31,13 +35,18 @@ bool linux_is_child(int pid);
 /// This process, and its user.
 int linux_process_id(void);
 unsigned linux_user_id(void);
-/// Lets the process open as many descriptors as it may.
-void linux_raise_descriptor_limit(void);
+/// Lets the process open as many descriptors as it may, and answers how many that are.
+int linux_raise_descriptor_limit(void);
 /// How many descriptors are open.
 long linux_descriptor_count(void);
-/// Starts the process's own program anew in its place, with the same words, and one socket handed over as systemd does. It
-/// comes back with -errno only where nothing has changed.
-long linux_execute_again(int listener);
+/// Starts the process's own program anew in its place, with the same words, one socket handed over as systemd does, and a lock
+/// of `linux_lock_folder` that is held throughout. It comes back with -errno only where nothing has changed.
+long linux_execute_again(int listener, int lock);
+/// Locks a folder until the descriptor that it answers is closed, or the process has ended; -EWOULDBLOCK where another has
+/// locked it.
+long linux_lock_folder(const char *path);
+/// The lock's descriptor that `linux_execute_again` has handed over; -1 where it has not.
+int linux_handed_lock(void);
 
 // Signals.
 
@@ -48,7 +57,7 @@ long linux_next_signal(int fd);
 
 // Sockets. All are of the stream kind, in the file system, and close on exec.
 
-/// Listens at a path, whose old socket is removed; the socket has that mode from its first moment on.
+/// Listens at a path, where an old socket is removed, and nothing but a socket; the socket has that mode from its first moment on.
 long linux_listen_at(const char *path, unsigned mode);
 /// Connects; `wait` says whether to wait where the listener's queue is full, and for reading and writing later on.
 long linux_connect(const char *path, bool wait);
@@ -83,8 +92,6 @@ long linux_rename(const char *from, const char *to);
 long linux_remove_folder(const char *path);
 long linux_change_mode(const char *path, unsigned mode);
 long linux_change_owner(const char *path, unsigned user, unsigned group);
-/// Moves an open file to its beginning.
-long linux_rewind(int fd);
 /// A pipe, which closes on exec; its reading end does not block.
 long linux_make_pipe(int *reading, int *writing);
 /// Writes at an offset; pushes what was written to the disk.
@@ -94,6 +101,8 @@ long linux_sync(int fd);
 long linux_duplicate(int fd);
 /// Where the first byte from there on is that is in no hole; -ENXIO where none is.
 long linux_seek_data(int fd, int64_t offset);
+/// When a file was last written, in milliseconds since 1970; 0 where there is none.
+int64_t linux_modified(const char *path);
 /// Size of any file that has one.
 long linux_size(int fd);
 /// Calls `entry` with the name of everything in a folder, but not "." and "..".

@@ -42,6 +42,8 @@ struct linux_filter {
 struct linux_filter linux_filter(uint32_t architecture, enum linux_filter_kind kind);
 /// Installs a filter (PR_SET_SECCOMP).
 long linux_seccomp(const struct linux_filter *filter);
+/// So many descriptors at most (RLIMIT_NOFILE).
+void linux_limit_descriptors(unsigned most);
 /// Limits the process for good (setrlimit(2)): no core file, no locked memory, so many descriptors, and processes or threads
 /// only where it says so.
 void linux_limit_process(unsigned descriptors, bool threads);

@@ -1,0 +1,414 @@
+"""usage: workers.py FAULTS [TEST]...
+
+A daemon whose applets' processes are shell scripts, which start slowly, hang, and die at bad moments: nothing here needs KVM.
+FAULTS is the program of Tests/Faults. An applet's image is the script, which has the descriptors of a worker (WorkerFile).
+"""
+import array
+import base64
+import faulthandler
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM = os.path.abspath(sys.argv[1])
+RUNNING = "printf '{\"running\":true}\\000' >&7; exec 7>&-\n"
+# It answers nothing that the daemon asks.
+HANGING = RUNNING + "exec sleep 1000\n"
+ENDING = RUNNING + "echo '{\"code\":0,\"status\":0,\"reason\":\"exited with status 0\"}' >&6\n"
+
+
+class Failed(Exception):
+    """A call was answered with an error."""
+
+    def __init__(self, reply):
+        super().__init__(reply)
+        self.name = reply["error"].rpartition(".")[2]
+        self.parameters = reply["parameters"]
+
+
+class Connection:
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(path)
+
+    def send(self, method, descriptors=(), more=False, **parameters):
+        message = {"method": "org.swiftlet.Control." + method, "parameters": parameters, "more": more}
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        data = json.dumps(message).encode() + b"\0"
+        assert self.socket.sendmsg([data], ancillary) == len(data)
+
+    def receive(self):
+        data = b""
+        while not data.endswith(b"\0"):
+            some = self.socket.recv(1)
+            assert some, "the daemon has left"
+            data += some
+        reply = json.loads(data[:-1])
+        if "error" in reply:
+            raise Failed(reply)
+        return reply["parameters"]
+
+    def call(self, method, descriptors=(), **parameters):
+        self.send(method, descriptors, **parameters)
+        return self.receive()
+
+
+class Daemon:
+    """A daemon with a folder of its own, from its readiness to its end."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="swiftlet-workers-")
+        self.path = os.path.join(self.folder, "socket")
+        self.state = os.path.join(self.folder, "state")
+        self.log = open(os.path.join(self.folder, "log"), "w+")
+        self.start()
+
+    def words(self, path):
+        return [PROGRAM, "daemon", path, self.state, "/bin/sh", "sh", "/proc/self/fd/4"]
+
+    def start(self, descriptors=None):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        self.process = subprocess.Popen(self.words(self.path), stderr=self.log, preexec_fn=limit if descriptors else None)
+        for _ in range(400):
+            try:
+                self.connection = Connection(self.path)
+                return self.call("Metrics")
+            except OSError:
+                assert self.process.poll() is None, self.lines()
+                time.sleep(0.02)
+        raise AssertionError("it does not listen")
+
+    def reload(self):
+        """SIGHUP; comes back when the new one answers."""
+        before = self.connection
+        self.process.send_signal(signal.SIGHUP)
+        assert before.socket.recv(1) == b""
+        self.connection = Connection(self.path)
+        self.call("Metrics")
+
+    def die(self):
+        self.process.kill()
+        self.process.wait()
+
+    def call(self, method, **parameters):
+        return self.connection.call(method, **parameters)
+
+    def run(self, name, script, **more):
+        return self.call("Start", name=name, image=self.script(script), **more)["pid"]
+
+    def script(self, text):
+        path = tempfile.mktemp(dir=self.folder)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def applet(self, name):
+        return next((applet for applet in self.call("List")["applets"] if applet["name"] == name), None)
+
+    def comes_to(self, name, state, seconds=10):
+        wait_until(lambda: (self.applet(name) or {}).get("state") == state, f"{name} {state}", seconds)
+
+    def lines(self):
+        self.log.seek(0)
+        return self.log.read().splitlines()
+
+    def file(self, name, file):
+        return os.path.join(self.state, name, file)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            print("\n".join(self.lines()), file=sys.stderr)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(20) == 0 or kind
+
+
+def wait_until(condition, what, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def fails(name, call, /, *words, **parameters):
+    try:
+        call(*words, **parameters)
+    except Failed as failed:
+        assert failed.name == name, failed
+        return failed.parameters
+    raise AssertionError(f"{words} {parameters} was answered")
+
+
+def test_two_daemons_of_one_state():
+    with Daemon() as daemon:
+        pid = daemon.run("one", HANGING)
+        for _ in range(2):
+            second = subprocess.run(daemon.words(daemon.path + "2"), stderr=subprocess.PIPE)
+            assert second.returncode == 123 and b"another daemon has its applets there" in second.stderr, second
+            assert not os.path.exists(daemon.path + "2") and is_alive(pid)
+            # The lock is held across a reload.
+            daemon.reload()
+        daemon.die()
+        daemon.start()
+        assert daemon.applet("one")["pid"] == pid
+
+
+def test_running_applets_whose_files_are_broken():
+    with Daemon() as daemon:
+        pids = {name: daemon.run(name, HANGING, restart={"policy": "always", "delay": 1}) for name in ["torn", "gone", "folder"]}
+        ended = daemon.run("ended", HANGING, restart={"policy": "always", "delay": 1})
+        daemon.die()
+        for name in ["torn", "ended"]:
+            with open(daemon.file(name, "configuration"), "w") as file:
+                file.write("{\"name\"")
+        os.unlink(daemon.file("gone", "configuration"))
+        # Opening it succeeds, and reading it does not.
+        os.unlink(daemon.file("folder", "configuration"))
+        os.mkdir(daemon.file("folder", "configuration"))
+        os.mkdir(os.path.join(daemon.state, "half"))
+        os.kill(ended, signal.SIGKILL)
+        wait_until(lambda: not is_alive(ended), "its end")
+        daemon.start()
+        for name, pid in pids.items():
+            assert daemon.applet(name)["pid"] == pid and is_alive(pid), daemon.applet(name)
+        assert daemon.applet("ended")["state"] == "lost", daemon.applet("ended")
+        assert daemon.applet("half") is None and not os.path.exists(os.path.join(daemon.state, "half"))
+        for name, pid in pids.items():
+            assert daemon.call("Kill", name=name)["end"]["code"] == 123
+            assert not is_alive(pid)
+        os.rmdir(daemon.file("folder", "configuration"))
+
+
+def test_take_over_without_descriptors():
+    with Daemon() as daemon:
+        pids = {f"a{number}": daemon.run(f"a{number}", HANGING, restart={"policy": "always", "delay": 100}) for number in range(20)}
+        daemon.die()
+        daemon.start(descriptors=16)
+        applets = daemon.call("List")["applets"]
+        assert {applet["name"]: applet.get("pid") for applet in applets} == pids, applets
+        # One of those that are watched, or not, is killed: both are noticed, and started again or not for want of descriptors.
+        for name in ["a0", "a19"]:
+            os.kill(pids[name], signal.SIGKILL)
+            wait_until(lambda: (daemon.applet(name) or {}).get("pid") != pids[name], name)
+        # Those that cannot be killed at once are killed once there is a descriptor.
+        for name in list(pids)[1:19]:
+            daemon.call("Kill", name=name)
+            assert not is_alive(pids[name]), name
+
+
+def test_daemons_that_go_amid_a_start():
+    with Daemon() as daemon:
+        slow = "sleep 1\n" + HANGING
+        # What it reports is for nobody.
+        for go in [daemon.reload, lambda: (daemon.die(), daemon.start())]:
+            connection = Connection(daemon.path)
+            connection.send("Start", name="slow", image=daemon.script(slow))
+            wait_until(lambda: daemon.applet("slow"), "its start")
+            pid = daemon.applet("slow")["pid"]
+            go()
+            time.sleep(1.5)
+            assert is_alive(pid) and daemon.applet("slow")["state"] == "running", daemon.applet("slow")
+            assert daemon.call("Kill", name="slow")["end"]["code"] in [123, 137]
+            daemon.call("Remove", name="slow")
+
+
+def test_reloads_and_ends():
+    with Daemon() as daemon:
+        pids = [daemon.run(name, HANGING, restart={"policy": "always", "delay": 1}) for name in ["one", "two"]]
+        # A stop goes on over a reload, with its grace.
+        connection = Connection(daemon.path)
+        connection.send("Stop", name="one", grace=1500)
+        wait_until(lambda: connection_is_taken(daemon, 2), "the stop")
+        began = time.monotonic()
+        daemon.reload()
+        assert is_alive(pids[0])
+        daemon.comes_to("one", "stopped")
+        assert 0.5 < time.monotonic() - began < 5 and not is_alive(pids[0])
+        assert daemon.applet("two")["pid"] == pids[1]
+        # An end goes on, too.
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: any("ending" in line for line in daemon.lines()), "its end")
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.process.wait(20) == 0
+        assert time.monotonic() - began < 6 and not is_alive(pids[1])
+        assert any("no reload" in line for line in daemon.lines()), daemon.lines()
+
+
+def connection_is_taken(daemon, count):
+    return daemon.call("Metrics")["connections"] == count
+
+
+def test_stop_with_grace_of_one_that_hangs():
+    with Daemon() as daemon:
+        pid = daemon.run("one", HANGING)
+        began = time.monotonic()
+        end = daemon.call("Stop", name="one", grace=700)["end"]
+        assert 0.7 <= time.monotonic() - began < 5, time.monotonic() - began
+        assert end["signal"] == 9 and end["code"] == 137 and not is_alive(pid), end
+        assert daemon.applet("one")["state"] == "stopped"
+        assert any("grace over" in line for line in daemon.lines())
+
+
+def test_ends_of_one_that_starts():
+    with Daemon() as daemon:
+        for method in ["Kill", "Stop"]:
+            starter, waiter = Connection(daemon.path), Connection(daemon.path)
+            starter.send("Start", name="one", image=daemon.script("exec sleep 1000\n"))
+            wait_until(lambda: daemon.applet("one"), "its start")
+            waiter.send("Wait", name="one")
+            more = {"grace": 300} if method == "Stop" else {}
+            assert daemon.call(method, name="one", **more)["end"]["signal"] == 9
+            reply = waiter.receive()
+            assert reply["state"] == "stopped" and reply["end"]["code"] == 137, reply
+            fails("HostFailure", starter.receive)
+            fails("NoSuchApplet", daemon.call, "Wait", name="one")
+
+
+def test_descriptors_of_each_call():
+    with Daemon() as daemon:
+        scripts = {}
+        for name in ["one", "two", "three"]:
+            with open(daemon.script(f"echo {name}\n" + HANGING)) as file:
+                scripts[name] = os.dup(file.fileno())
+        connection = daemon.connection
+        # One that came with another call, or one that was refused, is nobody's.
+        connection.call("Metrics", [scripts["one"]])
+        assert fails("InvalidParameter", connection.call, "Start", name="a", image_descriptor=0)
+        assert fails("InvalidParameter", connection.call, "Start", [scripts["one"]], name="../a", image_descriptor=0)
+        assert fails("InvalidParameter", connection.call, "Start", name="a", image_descriptor=0)
+        assert fails("InvalidParameter", connection.call, "Start", [scripts["one"]], name="a", image_descriptor=1)
+        # Several starts on one connection, sent before the first is answered.
+        for name, number in scripts.items():
+            connection.send("Start", [number], name=name, image_descriptor=0)
+        for name in scripts:
+            assert connection.receive()["name"] == name
+            assert base64.b64decode(connection_console(daemon, name)) == name.encode() + b"\n"
+        connection.call("Start", [scripts["two"], scripts["one"]], name="second", image_descriptor=1)
+        assert base64.b64decode(connection_console(daemon, "second")) == b"one\n"
+        for number in scripts.values():
+            os.close(number)
+
+
+def connection_console(daemon, name):
+    return Connection(daemon.path).call("Console", name=name)["data"]
+
+
+def test_files_that_a_crash_has_left():
+    with Daemon() as daemon:
+        daemon.die()
+        for name in ["one", "two"]:
+            os.mkdir(os.path.join(daemon.state, name))
+            with open(daemon.file(name, "configuration.new"), "w") as file:
+                file.write("{")
+        daemon.start()
+        assert not os.path.exists(os.path.join(daemon.state, "one")) and daemon.call("List")["applets"] == []
+        daemon.run("one", HANGING)
+
+
+def test_processes_that_cannot_be_recorded():
+    with Daemon() as daemon:
+        # The first run makes it impossible to record the second: that one must not be.
+        marks = os.path.join(daemon.folder, "marks")
+        script = f"echo x >>{marks}; rm {daemon.state}/one/process; mkdir {daemon.state}/one/process; " + ENDING
+        daemon.run("one", script, restart={"policy": "always", "limit": 3, "delay": 1})
+        daemon.comes_to("one", "failed")
+        assert "directory" in daemon.applet("one")["end"]["reason"], daemon.applet("one")
+        with open(marks) as file:
+            assert file.read() == "x\n"
+        os.rmdir(daemon.file("one", "process"))
+
+
+def test_applets_that_ended_before():
+    with Daemon() as daemon:
+        daemon.run("done", ENDING)
+        daemon.comes_to("done", "exited")
+        pids = [daemon.run("gone", HANGING, remove=True), daemon.run("lost", HANGING)]
+        ended = daemon.applet("done")["ended"]
+        daemon.die()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_alive, pids)), "their ends")
+        time.sleep(1.2)
+        daemon.start()
+        assert daemon.applet("gone") is None and not os.path.exists(os.path.join(daemon.state, "gone"))
+        assert any("lost name=gone" in line for line in daemon.lines()), daemon.lines()
+        lost = daemon.applet("lost")
+        assert lost["state"] == "lost", lost
+        time.sleep(1.2)
+        daemon.reload()
+        # When they ended does not change, nor what became of them.
+        assert abs(daemon.applet("done")["ended"] - ended) < 500, (daemon.applet("done"), ended)
+        assert daemon.applet("lost")["state"] == "lost" and abs(daemon.applet("lost")["ended"] - lost["ended"]) < 500
+
+
+def test_readers_of_events_that_do_not_read():
+    with Daemon() as daemon:
+        lazy = Connection(daemon.path)
+        lazy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.send("Events", more=True)
+        diligent = Connection(daemon.path)
+        diligent.send("Events", more=True)
+        diligent.receive()
+        path = daemon.script(ENDING)
+        # An event is as long as its applet's reason: a line of a thousand bytes here.
+        long = RUNNING + "echo '{\"code\":3,\"reason\":\"" + "x" * 1000 + "\"}' >&6\n"
+        path = daemon.script(long)
+        most = daemon.call("Metrics")["connections"]
+        for _ in range(2000):
+            daemon.call("Start", name="one", image=path, remove=True)
+            name = None
+            while name != "removed":
+                name = diligent.receive().get("event")
+            if daemon.call("Metrics")["connections"] < most:
+                break
+        else:
+            raise AssertionError("a reader that does not read is never left")
+        assert daemon.call("Metrics")["connections"] == most - 1
+
+
+def test_sockets_that_are_none():
+    with Daemon() as daemon:
+        path = os.path.join(daemon.folder, "file")
+        with open(path, "w") as file:
+            file.write("precious")
+        words = daemon.words(path)
+        words[3] += "2"
+        other = subprocess.run(words, stderr=subprocess.PIPE)
+        assert other.returncode == 123 and b"in use" in other.stderr, other
+        with open(path) as file:
+            assert file.read() == "precious"
+
+
+def main():
+    # Whoever waits for ever says where.
+    faulthandler.dump_traceback_later(240, exit=True)
+    chosen = sys.argv[2:]
+    for name, test in list(globals().items()):
+        if name.startswith("test_") and (not chosen or name[5:] in chosen):
+            began = time.monotonic()
+            test()
+            print(f"{name[5:]}: {time.monotonic() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
