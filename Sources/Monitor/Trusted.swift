@@ -22,8 +22,8 @@ final class Trusted: @unchecked Sendable {
   }
 
   var state = State.running
-  /// Held while the applet runs: two processors may ask for it.
-  let lock = Lock()
+  /// Taken while the applet runs: two processors may ask for it.
+  let turns = Turn()
 
   init(_ context: ExecCtx, onEnd: @escaping (ExecCtx, Result<UInt8, ExecError>) -> Void) {
     self.context = context
@@ -127,17 +127,12 @@ extension ExecCtx {
     _ trusted: Trusted, _ body: (RunControl) throws(ExecError) -> Result
   ) throws(ExecError) -> Result {
     guard let processors, let caller = processors.caller else { throw .stopped }
-    let first = architecture.callRegister
-    let saved = (frame[first], frame[first + 1], frame[first + 2], frame[first + 3])
-    processors.monitor.release()
-    trusted.lock.acquire()
-    defer {
-      trusted.lock.release()
-      processors.monitor.acquire()
-      processors.caller = caller
-      (frame[first], frame[first + 1], frame[first + 2], frame[first + 3]) = saved
+    return try lettingOthersIn(processors, caller) { () throws(ExecError) in
+      // The applet may be busy for ever with what another processor has asked it.
+      try trusted.turns.take { () throws(ExecError) in try checkStopsBeside(caller) }
+      defer { trusted.turns.giveBack() }
+      return try body(caller)
     }
-    return try body(caller)
   }
 
   // MARK: The applet's side
