@@ -34,7 +34,7 @@ public final class ExecCtx: @unchecked Sendable {
   let control = RunControl()
   /// See `attend`.
   var attention: ((ExecCtx) -> Void)?
-  var limits = Limits()
+  var limits: Limits
   /// The processors of a non-secure context; nil for a secure one, which has one processor.
   let processors: Processors?
   /// Whether it is an applet in user mode, not a program in system mode.
@@ -132,6 +132,7 @@ public final class ExecCtx: @unchecked Sendable {
     tables = parts.tables
     kernel = parts.kernel
     processors = parts.processors
+    limits = Limits(others: parts.processors?.others ?? [])
     console = Console(descriptor: options.output)
     input = options.input
     vcpu = parts.vcpu

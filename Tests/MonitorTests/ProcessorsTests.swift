@@ -86,6 +86,31 @@ struct ProcessorsTests {
     #expect(lines.count == 8 && lines.allSatisfy { $0.utf8.count == 21 && Set($0.utf8).count == 2 }, "\(lines)")
   }
 
+  // MARK: Processor time
+
+  /// Uses a processor until it is kicked.
+  private static func burn(_ guest: Guest) -> Int {
+    let end = Clock.monotonic + 20_000_000_000
+    while linux_immediate_exit(guest.run) == 0, Clock.monotonic < end {}
+    return -Int(EINTR)
+  }
+
+  @Test(arguments: both) func aBudgetIsThatOfAllProcessors(architecture: Architecture) throws {
+    let program = try Program(architecture, processors: 2)
+    program.kernel.program = { $0.processor.number == 1 ? Self.burn($0) : $0.spin() }
+    program.context.cpuBudget = 50_000_000
+    #expect(program.run() == .failure(.limit(.cpuBudget)))
+    let used = program.context.cpuUsed
+    #expect(used >= 50_000_000)
+    // What the first run has used is not used again.
+    program.context.cpuBudget = used + 30_000_000
+    #expect(program.run() == .failure(.limit(.cpuBudget)))
+    #expect(program.context.cpuUsed >= used + 30_000_000)
+    program.context.cpuBudget = nil
+    program.context.callBudget = 30_000_000
+    #expect(program.run() == .failure(.limit(.callBudget)))
+  }
+
   // MARK: Kicks that come too early
 
   /// A processor that is kicked just before it begins to wait in a system call of its own.
