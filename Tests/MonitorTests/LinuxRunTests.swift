@@ -12,7 +12,7 @@ import Testing
 struct LinuxRunTests {
   /// The one processor is kicked just before it begins to wait in a system call of its own, for the output's reader: the I/O
   /// thread kicks it until it is back.
-  @Test(.timeLimit(.minutes(1)), arguments: both, [true, false])
+  @Test(arguments: both, [true, false])
   func aProcessorIsKickedUntilItIsBack(architecture: Architecture, isLimit: Bool) throws {
     #expect(linux_kick_install() == 0)
     let kernel = ScriptedKernel(architecture)
