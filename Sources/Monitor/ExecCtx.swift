@@ -99,6 +99,8 @@ public final class ExecCtx: @unchecked Sendable {
     public var processors = 1
     /// The applet's name and arguments.
     public var arguments: [String] = []
+    /// Whether another context will be connected with it (`connect`): its device tree tells of the memory that both have.
+    public var sharesMemory = false
     /// What to make of the generated device tree.
     public var deviceTree = TreeChanges()
     /// Descriptors of its console.

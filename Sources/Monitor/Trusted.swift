@@ -63,10 +63,12 @@ extension ExecCtx {
   /// Where both find the memory that they share, and its size in bytes.
   public static let sharedAddress: UInt64 = 0x7000_0000
   public static let sharedSize = 64 << 10
+  static let sharedRange = sharedAddress..<sharedAddress + UInt64(sharedSize)
 
   /// Puts a trusted applet beside this non-secure context, before its first run, and maps `sharedSize` bytes at `sharedAddress`
   /// in both. The context runs; the applet does when the context asks for it, on the thread of the processor that asks, and
-  /// ends with the context. A limit of the context's time holds for both.
+  /// ends with the context. A limit of the context's time holds for both. Their device trees tell of the memory where they were
+  /// made with `Options.sharesMemory`.
   /// - Parameter onEnd: told, on that thread, how the applet ended, with its status or the error; the context runs on.
   /// - Throws: `ConnectError`.
   public func connect(
