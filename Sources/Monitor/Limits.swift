@@ -155,7 +155,8 @@ extension ExecCtx {
   }
 
   /// Nanoseconds of processor time that the context's runs may use, all its processors, guest and monitor together; nil for any
-  /// amount. What an applet beside it uses (`connect`) counts as the processor's that asks it.
+  /// amount. What an applet beside it uses (`connect`) counts as the processor's that asks it. Copies in lockstep that run on
+  /// threads of their own are not counted: each does what this one does.
   public var cpuBudget: Int64? {
     get { limits.cpuBudget }
     set {
