@@ -40,13 +40,13 @@ long linux_kick(long thread) {
   return linux_result(syscall(SYS_tgkill, getpid(), thread, linux_kick_signal()));
 }
 
-long linux_kick_timer(clockid_t clock) {
+long linux_kick_timer(clockid_t clock, long thread) {
   // The kernel's own timer calls: glibc's wrapper allocates, and starts a helper thread for some kinds of event.
   struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = linux_kick_signal()};
 #ifdef sigev_notify_thread_id
-  event.sigev_notify_thread_id = (int)linux_thread_id();
+  event.sigev_notify_thread_id = (int)thread;
 #else
-  event._sigev_un._tid = (int)linux_thread_id();
+  event._sigev_un._tid = (int)thread;
 #endif
   int timer;
   long result = linux_result(syscall(SYS_timer_create, clock, &event, &timer));

@@ -24,6 +24,14 @@ extension MachineDescription {
 }
 
 extension MachineDescription {
+  /// Adds memory that another guest has, too. A program's own use of memory must leave it alone.
+  package mutating func share(_ range: Range<UInt64>) {
+    memory.append(range)
+    if kind == .program { reserved.insert(ReservedMemory(name: "shared", range: range, isUnmapped: false), at: 0) }
+  }
+}
+
+extension MachineDescription {
   /// The machine of a bare-metal program in system mode.
   public init(program layout: ProgramLayout, architecture: Architecture, arguments: [UInt8]) {
     self.init(architecture: architecture, kind: .program, memory: [layout.memory], processors: Processors())

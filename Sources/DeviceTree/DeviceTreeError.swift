@@ -32,7 +32,7 @@ public enum DeviceTreeError: Error, Equatable {
 
   /// What a tree can get wrong about its machine.
   public enum Contradiction: Equatable, Sendable {
-    /// Addresses and sizes of two cells each at the root.
+    /// Addresses and sizes of two cells each, at the root and for reserved memory.
     case cells
     /// Memory where there is none.
     case memory

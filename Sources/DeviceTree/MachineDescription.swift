@@ -17,7 +17,7 @@ public struct MachineDescription: Sendable {
 
   public var architecture: Architecture
   public var kind: Kind
-  /// The memory that the guest may use, by ascending address.
+  /// The memory that the guest may use, by ascending address; memory that it shares behind it.
   public var memory: [Range<UInt64>]
   /// Parts of the memory that the guest must leave alone, by ascending address.
   public var reserved: [ReservedMemory] = []

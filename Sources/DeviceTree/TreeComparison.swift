@@ -17,7 +17,8 @@ struct TreeComparison {
   /// What a node that both trees have must say alike where it says it. Numbers of nodes (phandles) are a tree's own.
   private static let fixed = [
     "compatible", "reg", "interrupts", "#interrupt-cells", "ranges", "method", "timebase-frequency", "clock-frequency",
-    "riscv,ndev", "riscv,num-sources", "riscv,num-ids", "swiftlet,abi-version", "swiftlet,calls",
+    "riscv,ndev", "riscv,num-sources", "riscv,num-ids", "swiftlet,abi-version", "swiftlet,calls", "enable-method",
+    "mmu-type",
   ]
 
   /// - Throws: the first thing that is not so.
@@ -40,7 +41,12 @@ struct TreeComparison {
       let name = "/" + path.dropFirst().joined(separator: "/")
       switch path[1] {
       case "cpus": try checkProcessor(node, name, depth)
-      case "reserved-memory": if depth == 2 { reserved += given.ranges(of: node) ?? [] }
+      case "reserved-memory":
+        if depth == 2 { reserved += given.ranges(of: node) ?? [] }
+        // What is below it has the root's cells, or Linux reserves none of it (drivers/of/of_reserved_mem.c).
+        for cells in ["#address-cells", "#size-cells"] where depth == 1 && given.number(cells, of: node) != 2 {
+          throw Mismatch(node: name, what: .cells)
+        }
       case "chosen": try checkChosen(node, name)
       default:
         if given.isText("memory", "device_type", of: node) {
@@ -74,6 +80,16 @@ struct TreeComparison {
     guard machine.architecture == .riscv64 else { return }
     for isa in given.strings("riscv,isa", of: node) where !Self.contains(machine.processors.isa, isa) {
       throw Mismatch(node: name, what: .instructions)
+    }
+    // The same in another manner, which Linux prefers (bindings/riscv/extensions.yaml).
+    for base in given.strings("riscv,isa-base", of: node) where base != "rv64i" {
+      throw Mismatch(node: name, what: .instructions)
+    }
+    for part in given.strings("riscv,isa-extensions", of: node)
+    // These came with the base, or are no names of a machine's that says "i" (arch/riscv/kernel/cpufeature.c).
+    where !["zicntr", "zicsr", "zifencei", "zihpm"].contains(part) {
+      let isa = part.utf8.count == 1 ? "rv64" + part : "rv64_" + part
+      guard Self.contains(machine.processors.isa, isa) else { throw Mismatch(node: name, what: .instructions) }
     }
   }
 
@@ -115,6 +131,11 @@ struct TreeComparison {
       guard let should = generated.property(property, of: own), value.elementsEqual(should) else {
         throw Mismatch(node: name, what: .property(property))
       }
+    }
+    let wires = "interrupts-extended"
+    guard given.property(wires, of: node) != nil else { return }
+    guard given.wires(wires, of: node) == generated.wires(wires, of: own) else {
+      throw Mismatch(node: name, what: .property(wires))
     }
   }
 }

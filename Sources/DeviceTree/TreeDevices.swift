@@ -54,7 +54,13 @@ extension MachineDescription {
   }
 
   func writeInterruptController(_ root: inout TreeWriter) {
-    guard let interruptController else { return }
+    guard let interruptController else {
+      // A program may use the virtual timer all the same, and look at it by itself: there is nothing that it interrupts.
+      if architecture == .arm64, kind == .program {
+        root.node("timer") { $0.property("compatible", "arm,armv8-timer") }
+      }
+      return
+    }
     switch interruptController {
     case .gicV2(let distributor, let cpuInterface):
       writeGIC(&root, "arm,cortex-a15-gic", distributor..<distributor + 0x1000, cpuInterface..<cpuInterface + 0x2000)

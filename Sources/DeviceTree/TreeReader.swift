@@ -60,6 +60,23 @@ struct TreeReader {
     return value.reduce(0) { $0 << 8 | UInt64($1) }
   }
 
+  /// A list of a node's number (phandle) and one cell each, as wires to interrupt controllers are, with the nodes' paths in the
+  /// place of their numbers; nil where it is no such list.
+  func wires(_ name: String, of node: Int32) -> [String]? {
+    guard let value = property(name, of: node), value.count % 8 == 0 else { return nil }
+    var wires: [String] = []
+    for offset in stride(from: 0, to: value.count, by: 8) {
+      let number = UInt32(bigEndian: value.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+      let cell = UInt32(bigEndian: value.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self))
+      var path = [CChar](repeating: 0, count: 256)
+      let target = fdt_node_offset_by_phandle(tree, number)
+      guard target >= 0, fdt_get_path(tree, target, &path, Int32(path.count)) == 0 else { return nil }
+      path.withUnsafeBufferPointer { if let start = $0.baseAddress { wires.append(String(cString: start)) } }
+      wires.append(String(cell))
+    }
+    return wires
+  }
+
   /// `reg` as addresses and sizes of two cells each; nil where it is no such list, or a range wraps around.
   func ranges(of node: Int32) -> [Range<UInt64>]? {
     guard let value = property("reg", of: node), value.count % 16 == 0 else { return nil }

@@ -52,6 +52,11 @@ public final class GuestOutput: @unchecked Sendable {
   /// Writes what waits.
   public func flush() { send { () throws(Errno) in try console.flush(giveUp: giveUp) } }
 
+  /// Writes what waits if that can be done without waiting for a reader, and forgets it otherwise.
+  public func flushAtOnce() {
+    lock.withLock { if !hasFailed { console.flushAtOnce() } }
+  }
+
   private func send(_ body: () throws(Errno) -> Void) {
     lock.withLock {
       guard !hasFailed else { return }

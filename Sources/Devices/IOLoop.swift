@@ -9,6 +9,8 @@ public struct IOInterest: Sendable {
   /// Whether to wake it when the descriptor can be read, and written. It is always woken when the other side has gone.
   public var input = true
   public var output = false
+  /// When to ask it again, CLOCK_MONOTONIC nanoseconds, though nothing has come; nil for never.
+  public var again: Int64?
 
   public init(descriptor: Int32, input: Bool = true, output: Bool = false) {
     self.descriptor = descriptor
@@ -43,8 +45,7 @@ public final class IOLoop: @unchecked Sendable {
   private let event: OwnedFD
   private let isStopped = Atomic<Bool>(false)
   private var thread: Thread?
-  /// When to do something once, CLOCK_MONOTONIC nanoseconds, and what.
-  private var alarm: (time: Int64, action: @Sendable () -> Void)?
+  private var watch: (@Sendable () -> Int64?)?
 
   /// - Throws: the kernel's error where it has no descriptors left.
   public init(kernel: any Kernel) throws(Errno) {
@@ -54,8 +55,9 @@ public final class IOLoop: @unchecked Sendable {
   /// Adds a source; before the start.
   public func add(_ source: any IOSource) { sources.append(source) }
 
-  /// Does something once at a time of CLOCK_MONOTONIC, in nanoseconds; to be set before the start.
-  public func setAlarm(at time: Int64, _ action: @escaping @Sendable () -> Void) { alarm = (time, action) }
+  /// Sets what looks after the time, before the start: called before each wait, it does what is due, and answers when it wants
+  /// to be called again, CLOCK_MONOTONIC nanoseconds; nil for when something has come.
+  public func setWatch(_ watch: @escaping @Sendable () -> Int64?) { self.watch = watch }
 
   /// Starts the thread.
   public func start() throws(Errno) { thread = try Thread { self.run() } }
@@ -70,18 +72,23 @@ public final class IOLoop: @unchecked Sendable {
     thread?.join()
     thread = nil
     sources.removeAll()
+    watch = nil
   }
 
   private func run() {
     withUnsafeTemporaryAllocation(of: pollfd.self, capacity: sources.count + 1) { wanted in
       while !isStopped.load(ordering: .sequentiallyConsistent) {
+        var end = watch?()
         wanted[0] = pollfd(fd: event.number, events: Int16(POLLIN), revents: 0)
         for (index, source) in sources.enumerated() {
           let interest = source.prepare()
           let events = (interest.input ? POLLIN : 0) | (interest.output ? POLLOUT : 0)
           wanted[index + 1] = pollfd(fd: interest.descriptor, events: Int16(events), revents: 0)
+          if let again = interest.again { end = min(end ?? .max, again) }
         }
-        guard linux_poll(wanted.baseAddress, UInt(wanted.count), ring()) > 0 else { continue }
+        // A millisecond too late rather than several times too early.
+        let left = end.map { Int32(clamping: max($0 - Clock.monotonic, 0) / 1_000_000 + 1) } ?? -1
+        guard linux_poll(wanted.baseAddress, UInt(wanted.count), left) > 0 else { continue }
         if wanted[0].revents != 0 { _ = linux_event_take(event.number) }
         for (index, source) in sources.enumerated() {
           let found = Int32(wanted[index + 1].revents)
@@ -94,16 +101,5 @@ public final class IOLoop: @unchecked Sendable {
         }
       }
     }
-  }
-
-  /// Does what the alarm is for if it is time.
-  /// - Returns: milliseconds until then; -1 for ever.
-  private func ring() -> Int32 {
-    guard let (time, action) = alarm else { return -1 }
-    let left = time - Clock.monotonic
-    if left > 0 { return Int32(clamping: left / 1_000_000 + 1) }
-    alarm = nil
-    action()
-    return -1
   }
 }

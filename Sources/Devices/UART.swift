@@ -79,12 +79,30 @@ public final class UART: MMIODevice, @unchecked Sendable {
   }
 
   public func store(_ offset: UInt64, length: Int, value: UInt64) {
+    // Outside the lock, and before anything tells the guest that it is out: a slow reader keeps nobody else waiting.
+    switch lock.withLock({ consequence(of: offset) }) {
+    case .byte: output.put(UInt8(truncatingIfNeeded: value))
+    case .flush: output.flush()
+    case .none: break
+    }
     let listened = lock.withLock {
       let before = listens
       setRegister(offset, UInt8(truncatingIfNeeded: value))
       return before || !listens
     }
     if !listened { onRoom?() }
+  }
+
+  /// What a store does to the output.
+  private enum Consequence { case none, byte, flush }
+
+  private func consequence(of offset: UInt64) -> Consequence {
+    switch offset {
+    case Register.data where !reachesDivisor && !isLoop: .byte
+    // Linux does this when it has sent all that it had.
+    case Register.interruptEnable where !reachesDivisor: .flush
+    default: .none
+    }
   }
 
   private func register(_ offset: UInt64) -> UInt8 {
@@ -126,7 +144,7 @@ public final class UART: MMIODevice, @unchecked Sendable {
         divisor = divisor & 0xff00 | UInt16(value)
         return
       }
-      if isLoop { append(value) } else { output.put(value) }
+      if isLoop { append(value) }
       isTransmitterPending = true
     case Register.interruptEnable:
       if reachesDivisor {
@@ -135,8 +153,6 @@ public final class UART: MMIODevice, @unchecked Sendable {
       }
       if value & 2 != 0, interruptEnable & 2 == 0 { isTransmitterPending = true }
       interruptEnable = value & 0x0f
-      // Linux does this when it has sent all that it had.
-      output.flush()
     case Register.identification:
       hasFIFO = value & 1 != 0
       if value & 2 != 0 { waiting = 0 }

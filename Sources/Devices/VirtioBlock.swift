@@ -26,8 +26,9 @@ public enum DiskError: Error, Equatable, Sendable {
 
 /// A disk (virtio 1.2, 5.2 "Block Device") in a file or on a block device.
 ///
-/// A notification only signals an event (by the kernel where it can: KVM_IOEVENTFD), and the I/O thread does the work: a
-/// slow disk stops no processor.
+/// A notification only signals an event (by the kernel where it can: KVM_IOEVENTFD), and the I/O thread does the work, outside
+/// the device's lock: a slow disk stops no processor. It does keep the other devices' I/O waiting, and a time limit or a
+/// signal, until the request is done.
 public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
   private let file: OwnedFD
   private let isReadOnly: Bool
@@ -35,6 +36,8 @@ public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
   private let capacity: UInt64
   /// What the guest reads as the disk's serial number: 20 bytes at most.
   private let serial: [UInt8]
+  /// The request that the I/O thread works on.
+  private var request = DescriptorChain()
   /// Signalled when the queue holds requests.
   public let event: OwnedFD
 
@@ -102,10 +105,10 @@ public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
   public func ready(_ events: IOEvents) {
     // The kernel may have counted several notifications: one look at the queue serves them all.
     _ = linux_event_take(event.number)
-    withLock { serve(queue: 0, perform) }
+    serveOutside(queue: 0, &request, perform)
   }
 
-  private func perform() throws(QueueError) -> Int {
+  private func perform(_ chain: inout DescriptorChain) throws(QueueError) -> Int {
     var header: (type: UInt32, reserved: UInt32, sector: UInt64) = (0, 0, 0)
     let isWhole = withUnsafeMutableBytes(of: &header) { chain.readable.read(into: $0) == 16 }
     guard isWhole, var status = chain.writable.splitLast(1) else { throw .request }

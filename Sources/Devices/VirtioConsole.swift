@@ -8,6 +8,9 @@ public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendab
   /// Whether the guest has written anything since its driver started. Linux's driver offers buffers for input a moment before
   /// it knows its console, and drops what comes in between: input waits for the first output, a prompt.
   private var hasOutput = false
+  /// Held by the processor that sends: the others' accesses, and what is typed, need not wait for a slow reader.
+  private let transmitting = Lock()
+  private var sending = DescriptorChain()
   /// Called when there is room for input again.
   public var onRoom: (@Sendable () -> Void)?
 
@@ -43,17 +46,23 @@ public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendab
   }
 
   public override func notified(queue: Int) {
-    switch queue {
-    case Queue.transmit:
-      serve(queue: queue) { () throws(QueueError) in
+    if queue != Queue.transmit { onRoom?() }
+  }
+
+  public override func notifiedOutside(queue: Int) {
+    guard queue == Queue.transmit else { return }
+    let isReady = transmitting.withLock {
+      serveOutside(queue: queue, &sending) { (chain: inout DescriptorChain) throws(QueueError) in
         while let bytes = chain.readable.next(atMost: 4096) { output.write(UnsafeRawBufferPointer(bytes)) }
         return 0
       }
-      if hasOutput { return }
-      hasOutput = true
-      onRoom?()
-    default: onRoom?()
     }
+    let isFirst = withLock {
+      guard isReady, !hasOutput else { return false }
+      hasOutput = true
+      return true
+    }
+    if isFirst { onRoom?() }
   }
 
   public override func stopped() { hasOutput = false }

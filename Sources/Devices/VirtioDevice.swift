@@ -4,7 +4,7 @@ import Platform
 /// devices have in common. A subclass is one device.
 ///
 /// One lock a device: the guest's processors and the I/O thread enter through `load`, `store` and `withLock`, and what a
-/// subclass overrides runs inside.
+/// subclass overrides runs inside, but for `notifiedOutside`: what waits for the host would keep them all waiting.
 open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// Device types (virtio 1.2, 5 "Device Types").
   public enum Kind: UInt32, Sendable {
@@ -42,6 +42,8 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   private final var offeredSelector: UInt32 = 0
   private final var takenSelector: UInt32 = 0
   private final var hasComplained = false
+  /// Changes whenever the driver takes a queue back: chains that were taken before are nobody's.
+  private final var epoch: UInt32 = 0
 
   /// Bytes of a device's registers and configuration.
   public static let windowSize: UInt64 = 0x200
@@ -80,6 +82,9 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// The driver has offered buffers on a queue.
   open func notified(queue: Int) {}
 
+  /// The same, outside the lock, and whatever state the device is in: for queues that are served by `serveOutside`.
+  open func notifiedOutside(queue: Int) {}
+
   /// The driver is ready: queues may be used from now on.
   open func started() {}
 
@@ -108,6 +113,51 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
       }
     } catch { fail(queue: queue, error) }
     if queues[queue].wantsInterrupt() { raise(1) }
+  }
+
+  /// Serves a queue as `serve` does, but outside the lock while `body` works, which may take its time. By one thread at a time
+  /// for each queue.
+  /// - Parameter chain: for the request that is being served.
+  /// - Returns: whether the driver is ready.
+  @discardableResult
+  public final func serveOutside(
+    queue: Int, _ chain: inout DescriptorChain, _ body: (inout DescriptorChain) throws(QueueError) -> Int
+  ) -> Bool {
+    var (left, taken): (UInt16, UInt32) = (0, 0)
+    let isReady = withLock {
+      guard queues.indices.contains(queue), isRunning, queues[queue].isReady else { return false }
+      taken = epoch
+      do throws(QueueError) { left = try queues[queue].offered() } catch { fail(queue: queue, error) }
+      if left > 0 { takeOutside(queue, &chain, &left) }
+      return true
+    }
+    while left > 0 {
+      var (written, failure): (Int, QueueError?) = (0, nil)
+      do throws(QueueError) { written = try body(&chain) } catch { failure = error }
+      withLock {
+        // Nobody waits for the answer where the driver has reset the device meanwhile.
+        guard epoch == taken, isRunning else { return left = 0 }
+        if let failure {
+          left = 0
+          return fail(queue: queue, failure)
+        }
+        queues[queue].giveBack(chain.head, written: written)
+        left -= 1
+        if left > 0 { takeOutside(queue, &chain, &left) }
+        if left == 0, queues[queue].wantsInterrupt() { raise(1) }
+      }
+    }
+    return isReady
+  }
+
+  /// Takes the next chain of those on offer; none is left where that fails.
+  private final func takeOutside(_ queue: Int, _ chain: inout DescriptorChain, _ left: inout UInt16) {
+    do throws(QueueError) {
+      if try !queues[queue].take(&chain, memory) { left = 0 }
+    } catch {
+      left = 0
+      fail(queue: queue, error)
+    }
   }
 
   /// Fills the next chain of a queue with bytes from the device.
@@ -182,6 +232,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     // No device here has a configuration that the driver writes.
     guard length == 4, offset < Register.configuration else { return }
     lock.withLock { setRegister(offset, UInt32(truncatingIfNeeded: value)) }
+    if offset == Register.queueNotify { notifiedOutside(queue: Int(UInt32(truncatingIfNeeded: value))) }
   }
 
   private final func loadConfiguration(_ offset: UInt64, _ length: Int) -> UInt64 {
@@ -270,6 +321,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     guard let number = selectedQueue else { return }
     if offset == Register.queueReady {
       if value & 1 == 0 {
+        epoch &+= 1
         queues[number].reset()
       } else if !queues[number].isReady {
         do { try queues[number].start(in: memory) } catch { fail(queue: number, error) }
@@ -310,6 +362,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   }
 
   private final func reset() {
+    epoch &+= 1
     status = 0
     features = 0
     interruptStatus = 0

@@ -123,7 +123,10 @@ public final class VirtioPorts: VirtioDevice, @unchecked Sendable {
   }
 }
 
-/// One channel, to the clients of a Unix socket or to one other side for good. What the guest writes waits in the guest until the client takes it; without a client it is dropped.
+/// One channel, to the clients of a Unix socket or to one other side for good. What the guest writes waits in the guest until the
+/// client takes it; without a client it is dropped. What a client has written reaches the guest, be the client still there or
+/// not when a program there opens the port. One that has ended its own side alone (shutdown(2)) stays until it goes: the guest
+/// may answer, and its program's input does not end before.
 public final class GuestPort: IOSource, @unchecked Sendable {
   public let name: String
   /// nil where the other side is there from the beginning.
@@ -139,6 +142,11 @@ public final class GuestPort: IOSource, @unchecked Sendable {
   fileprivate var isOpen = false
   /// Read from the client, and not yet taken by the guest.
   private var pending: [UInt8] = []
+  /// Whether the client will write no more, and whether it has gone: it is the port's until the guest has what it wrote.
+  private var hasInputEnded = false
+  private var isGone = false
+  /// When to look for clients again after one could not be taken, CLOCK_MONOTONIC; nil where all were.
+  private var pause: Int64?
   /// Written by the guest, and not yet taken by the client.
   private var sending = DescriptorChain()
   private var isSending = false
@@ -196,22 +204,36 @@ public final class GuestPort: IOSource, @unchecked Sendable {
   public func prepare() -> IOInterest {
     guard let device else { return .nothing }
     return device.withLock {
-      guard let client else { return listener.map { IOInterest(descriptor: $0.number) } ?? .nothing }
       deliver(device)
+      if isGone, pending.isEmpty { disconnect(device) }
+      guard let client else { return listening }
+      if isGone { return .nothing }
       return IOInterest(
-        descriptor: client.number, input: isOpen && pending.isEmpty && device.hasBuffer(queue: queue), output: isSending
-      )
+        descriptor: client.number,
+        input: !hasInputEnded && isOpen && pending.isEmpty && device.hasBuffer(queue: queue), output: isSending)
     }
+  }
+
+  private var listening: IOInterest {
+    guard let listener else { return .nothing }
+    guard let pause, Clock.monotonic < pause else { return IOInterest(descriptor: listener.number) }
+    var interest = IOInterest.nothing
+    interest.again = pause
+    return interest
   }
 
   public func ready(_ events: IOEvents) {
     guard let device else { return }
     device.withLock {
       guard let client else { return accept(device) }
-      if events.contains(.input) {
+      if events.contains(.end) {
+        takeRest(of: client.number)
+        deliver(device)
+        if pending.isEmpty { return disconnect(device) }
+        isGone = true
+        transmit()
+      } else if events.contains(.input) {
         receive(from: client.number, device)
-      } else if events.contains(.end) {
-        disconnect(device)
       }
       if events.contains(.output) { transmit() }
     }
@@ -220,13 +242,19 @@ public final class GuestPort: IOSource, @unchecked Sendable {
   private func accept(_ device: VirtioPorts) {
     guard let listener else { return }
     let result = linux_accept(listener.number)
-    guard result >= 0 else { return }
+    guard result >= 0 else {
+      // No descriptor left, or no memory: the client waits, and poll(2) would not.
+      pause = Clock.monotonic + 100_000_000
+      return
+    }
+    pause = nil
     client = Client(OwnedFD(adopting: Int32(truncatingIfNeeded: result), kernel: kernel))
     device.connectionChanged(self)
   }
 
   private func disconnect(_ device: VirtioPorts) {
     client = nil
+    (hasInputEnded, isGone) = (false, false)
     pending.removeAll()
     device.connectionChanged(self)
     transmit()
@@ -238,8 +266,23 @@ public final class GuestPort: IOSource, @unchecked Sendable {
       if result > 0 {
         pending.append(contentsOf: buffer[..<result])
         deliver(device)
+      } else if result == 0 {
+        // Its other half is open yet, for the guest's answer: otherwise `.end` would have come.
+        hasInputEnded = true
       } else if result != -Int(EAGAIN), result != -Int(EINTR) {
         disconnect(device)
+      }
+    }
+  }
+
+  /// Takes what a client that has gone has left: no more than its socket holds.
+  private func takeRest(of client: Int32) {
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 1) { buffer in
+      while true {
+        let result = linux_read(client, buffer.baseAddress, buffer.count)
+        if result == -Int(EINTR) { continue }
+        guard result > 0 else { return }
+        pending.append(contentsOf: buffer[..<result])
       }
     }
   }

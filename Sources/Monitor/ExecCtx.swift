@@ -34,7 +34,7 @@ public final class ExecCtx: @unchecked Sendable {
   let control = RunControl()
   /// See `attend`.
   var attention: ((ExecCtx) -> Void)?
-  var limits = Limits()
+  var limits: Limits
   /// The processors of a non-secure context; nil for a secure one, which has one processor.
   let processors: Processors?
   /// Whether it is an applet in user mode, not a program in system mode.
@@ -99,6 +99,8 @@ public final class ExecCtx: @unchecked Sendable {
     public var processors = 1
     /// The applet's name and arguments.
     public var arguments: [String] = []
+    /// Whether another context will be connected with it (`connect`): its device tree tells of the memory that both have.
+    public var sharesMemory = false
     /// What to make of the generated device tree.
     public var deviceTree = TreeChanges()
     /// Descriptors of its console.
@@ -132,6 +134,7 @@ public final class ExecCtx: @unchecked Sendable {
     tables = parts.tables
     kernel = parts.kernel
     processors = parts.processors
+    limits = Limits(others: parts.processors?.others ?? [])
     console = Console(descriptor: options.output)
     input = options.input
     vcpu = parts.vcpu

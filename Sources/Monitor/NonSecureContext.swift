@@ -43,6 +43,13 @@ extension ExecCtx {
     } catch { throw .image(.layout(error, memory: memorySize)) }
     var described = MachineDescription(program: layout, architecture: architecture, arguments: options.argumentBytes)
     described.processors.count = options.processors
+    if options.sharesMemory { described.share(Self.sharedRange) }
+    described.chosen.rngSeed = [UInt8](repeating: 0, count: 32)
+    let seeded = described.chosen.rngSeed.withUnsafeMutableBytes { room in
+      uninterrupted { linux_getrandom(room.baseAddress, room.count) }
+    }
+    // A seed of zeros would pass for one.
+    if seeded < 32 { described.chosen.rngSeed = [] }
     var memory: GuestMemory
     do {
       let size = layout.memory.upperBound - layout.memory.lowerBound

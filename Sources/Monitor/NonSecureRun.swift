@@ -20,26 +20,39 @@ extension ExecCtx {
       control.ended()
       throw error
     }
-    var threads: [Thread] = []
+    var threads: [(processor: Processor, thread: Thread)] = []
     for processor in shared.others {
       do {
-        threads.append(
-          try Thread { [self] in
-            processor.control.began()
-            run(processor.vcpu, processor.number, processor.control, shared)
-            processor.control.ended()
-          })
+        let thread = try Thread { [self] in
+          processor.control.began()
+          processor.measured { run(processor.vcpu, processor.number, processor.control, shared) }
+          processor.control.ended()
+          shared.waitForFirst { control.wake { vcpu.requestExit() } }
+        }
+        threads.append((processor, thread))
       } catch { finish(.error(.host(error)), shared, from: 0) }
     }
     run(vcpu, 0, control, shared)
-    for thread in threads { thread.join() }
+    shared.firstIsBack()
+    for (processor, thread) in threads {
+      // It has been asked to stop: it is kicked until it has.
+      _ = processor.control.waitForEnd(until: nil)
+      thread.join()
+    }
+    for processor in shared.others { _ = processor.control.takeStop() }
     shared.caller = nil
-    limits.end()
-    control.ended()
+    defer {
+      limits.end()
+      control.ended()
+    }
     switch shared.takeEnd() {
     case .outcome(let outcome):
       shared.trusted?.context.console.flushAtOnce()
-      try flush()
+      do throws(ExecError) { try flush() } catch {
+        console.flushAtOnce()
+        if case .stopped = error { return .stopped }
+        throw error
+      }
       return outcome
     case .error(let error):
       console.flushAtOnce()
@@ -95,9 +108,7 @@ extension ExecCtx {
     // It may wait for something in a call of its own.
     shared.trusted?.context.stop()
     if number != 0 { control.wake { vcpu.requestExit() } }
-    for processor in shared.others where processor.number != number {
-      processor.control.wake { processor.vcpu.requestExit() }
-    }
+    for processor in shared.others { processor.control.requestStop { processor.vcpu.requestExit() } }
   }
 
   private func run(_ vcpu: borrowing VCPU, _ number: Int, _ control: RunControl, _ shared: Processors) {
@@ -280,6 +291,13 @@ extension ExecCtx {
   /// Lets the other processors into the monitor while a call of this one waits there.
   func waiting(_ body: (RunControl) throws(Errno) -> Bool) throws(Errno) -> Bool {
     guard let processors, let caller = processors.caller else { return try body(control) }
+    return try lettingOthersIn(processors, caller) { () throws(Errno) in try body(caller) }
+  }
+
+  /// Does something for a call without the monitor's lock. The call stands in the frame again behind it.
+  func lettingOthersIn<Result, Failure: Error>(
+    _ processors: Processors, _ caller: RunControl, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
     let first = architecture.callRegister
     let saved = (frame[first], frame[first + 1], frame[first + 2], frame[first + 3])
     processors.monitor.release()
@@ -288,7 +306,7 @@ extension ExecCtx {
       processors.caller = caller
       (frame[first], frame[first + 1], frame[first + 2], frame[first + 3]) = saved
     }
-    return try body(caller)
+    return try body()
   }
 
   // MARK: What went wrong

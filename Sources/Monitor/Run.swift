@@ -171,12 +171,12 @@ extension ExecCtx {
   /// Ends the run where somebody asked for it or a limit is passed.
   @inline(never)
   func checkStops() throws(ExecError) {
-    vcpu.clearExitRequest()
     if let processors {
       if processors.hasEnded { throw .stopped }
-      // Limits are the first processor's business.
+      // Stops and limits are the first processor's business: a kick that it has yet to look after stays.
       if let caller = processors.caller, caller !== control { return }
     }
+    vcpu.clearExitRequest()
     if let attention, control.isAttentionWanted {
       if processors == nil { _ = returnToShim() }
       attention(self)

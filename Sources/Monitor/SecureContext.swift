@@ -19,8 +19,9 @@ extension ExecCtx {
     entry: UInt64, memory: consuming GuestMemory, system: borrowing System, architecture: Architecture,
     options: Options = Options()
   ) throws(LoadError) {
-    let machine = MachineDescription(
+    var machine = MachineDescription(
       applet: memory.layout, architecture: architecture, arguments: options.argumentBytes)
+    if options.sharesMemory { machine.share(Self.sharedRange) }
     do { try memory.writeTree(of: machine, options.deviceTree) } catch { throw .deviceTree(error) }
     let parts: Parts
     do {

@@ -19,20 +19,21 @@ extension ExecCtx {
   /// Most bytes of responses that may wait to be fetched.
   public static let outputLimit = 1 << 20
 
-  /// The buffer that the present call names in its first two arguments: its offset in the applet's memory, and its size.
+  /// The buffer that the present call names in its first two arguments: its offset from the start of the context's main memory
+  /// (modulo 2^64: memory that was added may lie below), and its size.
   /// - Throws: `ExecError.badRange` where some byte of it is not the applet's to read.
   public func transferRegion() throws(ExecError) -> (offset: UInt64, count: UInt64) {
     try withBuffer(at: a1, count: a2, for: .read) { _ in }
-    return (a1 &- memory.layout.slot.lowerBound, a2)
+    return (a1 &- memory.slot.lowerBound, a2)
   }
 
   /// Writes bytes into the context's memory, and its shadows', whatever the applet itself may do there; to code too.
   /// - Parameter offset: bytes from the start of its memory, as `transferRegion` has them.
   /// - Throws: `ExecError.badRange` where some byte of it is no region's; nothing is written then.
   public func poke(_ offset: UInt64, _ bytes: [UInt8]) throws(ExecError) {
-    let (address, overflow) = memory.layout.slot.lowerBound.addingReportingOverflow(offset)
+    let address = memory.slot.lowerBound &+ offset
     let count = UInt64(bytes.count)
-    guard !overflow, let range = GuestRange(start: address, count: count) else {
+    guard let range = GuestRange(start: address, count: count) else {
       throw .badRange(call: a0, address: address, count: count, .outside)
     }
     do { try memory.withBytes(range, for: []) { $0.copyBytes(from: bytes) } } catch {

@@ -22,8 +22,8 @@ final class Trusted: @unchecked Sendable {
   }
 
   var state = State.running
-  /// Held while the applet runs: two processors may ask for it.
-  let lock = Lock()
+  /// Taken while the applet runs: two processors may ask for it.
+  let turns = Turn()
 
   init(_ context: ExecCtx, onEnd: @escaping (ExecCtx, Result<UInt8, ExecError>) -> Void) {
     self.context = context
@@ -63,10 +63,12 @@ extension ExecCtx {
   /// Where both find the memory that they share, and its size in bytes.
   public static let sharedAddress: UInt64 = 0x7000_0000
   public static let sharedSize = 64 << 10
+  static let sharedRange = sharedAddress..<sharedAddress + UInt64(sharedSize)
 
   /// Puts a trusted applet beside this non-secure context, before its first run, and maps `sharedSize` bytes at `sharedAddress`
   /// in both. The context runs; the applet does when the context asks for it, on the thread of the processor that asks, and
-  /// ends with the context. A limit of the context's time holds for both.
+  /// ends with the context. A limit of the context's time holds for both. Their device trees tell of the memory where they were
+  /// made with `Options.sharesMemory`.
   /// - Parameter onEnd: told, on that thread, how the applet ended, with its status or the error; the context runs on.
   /// - Throws: `ConnectError`.
   public func connect(
@@ -127,17 +129,12 @@ extension ExecCtx {
     _ trusted: Trusted, _ body: (RunControl) throws(ExecError) -> Result
   ) throws(ExecError) -> Result {
     guard let processors, let caller = processors.caller else { throw .stopped }
-    let first = architecture.callRegister
-    let saved = (frame[first], frame[first + 1], frame[first + 2], frame[first + 3])
-    processors.monitor.release()
-    trusted.lock.acquire()
-    defer {
-      trusted.lock.release()
-      processors.monitor.acquire()
-      processors.caller = caller
-      (frame[first], frame[first + 1], frame[first + 2], frame[first + 3]) = saved
+    return try lettingOthersIn(processors, caller) { () throws(ExecError) in
+      // The applet may be busy for ever with what another processor has asked it.
+      try trusted.turns.take { () throws(ExecError) in try checkStopsBeside(caller) }
+      defer { trusted.turns.giveBack() }
+      return try body(caller)
     }
-    return try body(caller)
   }
 
   // MARK: The applet's side

@@ -1,6 +1,6 @@
 import CLinux
 
-/// A timer that takes the calling thread out of KVM_RUN: timer_create(2) with SIGEV_THREAD_ID.
+/// A timer that takes a thread out of KVM_RUN: timer_create(2) with SIGEV_THREAD_ID.
 public struct KickTimer: ~Copyable {
   private let number: Int
 
@@ -15,7 +15,12 @@ public struct KickTimer: ~Copyable {
   /// Makes a timer for the calling thread; it does not run yet.
   /// - Throws: the kernel's error, EAGAIN where it has no timers left.
   public init(_ kind: Kind) throws(Errno) {
-    number = try checked(linux_kick_timer(kind == .wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID))
+    try self.init(kind, thread: linux_thread_id())
+  }
+
+  /// Makes a timer for a thread of this process (`linux_thread_id`); what it counts is the calling one's.
+  public init(_ kind: Kind, thread: Int) throws(Errno) {
+    number = try checked(linux_kick_timer(kind == .wall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, thread))
   }
 
   deinit { _ = linux_kick_timer_delete(number) }

@@ -64,7 +64,10 @@ final class AppletBeside: @unchecked Sendable {
 
   /// Ends it and waits for its end.
   func stop() {
+    guard let thread else { return }
     context.stop()
-    thread?.join()
+    // It is kicked until it is back: its first kick may come just before it begins to wait for the guest to read.
+    _ = context.waitUntilDone()
+    thread.join()
   }
 }

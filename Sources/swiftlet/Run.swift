@@ -139,11 +139,13 @@ extension RunRequest {
     do { system = try System(kernel: kernel) } catch { throw .failed(.host, error.description) }
     var options = options
     options.deviceTree = try tree.read(kernel)
+    options.sharesMemory = trusted != nil
     let context = try load(
       path, secure: isSecure, memory: memory, options, system, architecture, kernel)
     guard let trusted else { return context }
     var others = ExecCtx.Options()
     others.arguments = [trusted]
+    others.sharesMemory = true
     let applet = try load(
       trusted, secure: true, memory: SecureLayout.defaultMemory, others, system, architecture, kernel)
     applet.server = makeServices()

@@ -20,6 +20,7 @@ struct GuestTests {
       host.applet("hello-pie", output: prints("C")),
       host.applet("hello-pie --status=119 one", status: 119, output: prints("C", " --status=119 one")),
       host.applet("heap", output: "heap: all right\n"),
+      host.applet("tree one ''", output: "tree: argument tree.elf\ntree: argument one\ntree: argument \n"),
     ]
   }
 

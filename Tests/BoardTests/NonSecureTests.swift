@@ -40,11 +40,17 @@ struct NonSecureTests {
         board, "reset", status: 133, output: "system-reset: asking for it\n",
         errors: "swiftlet: system-reset.elf: asked for its machine to start anew\n"),
       program(board, "time", output: "system-time: 20 ms were 20 ms or more\n"),
-      program(
-        board, "dbcn",
+      Case(
+        board, "dbcn", script: "printf abc >/tmp/typed; swiftlet run --non-secure system-dbcn.elf </tmp/typed",
         output: isARM
           ? "system-dbcn: not on arm64\n"
-          : "system-dbcn: a line at once\nsystem-dbcn: a byte a call\nsystem-dbcn: bad addresses refused\n"),
+          : """
+          system-dbcn: a line at once
+          system-dbcn: a byte a call
+          system-dbcn: bad addresses refused
+          system-dbcn: read 3 bytes: abc
+
+          """),
       program(
         board, "firmware",
         output: .text(
@@ -79,6 +85,16 @@ struct NonSecureTests {
       Case(
         board, "run --non-secure --cpus 3 --timeout 300ms system-loop.elf 3", status: 124,
         output: "system-loop: spinning\n", errors: .containing(["still running at its time limit"])),
+      // What the second processor does is limited, too, though the first, which looks at limits, does nothing.
+      Case(
+        board, "run --non-secure --cpus 2 --cpu-budget 200ms system-second.elf spin", status: 124,
+        errors: .containing(["swiftlet: system-second.elf: "])),
+      Case(
+        board, "a reader that reads nothing",
+        script: """
+          (swiftlet run --non-secure --cpus 2 --timeout 500ms system-second.elf write; echo $? >/tmp/status) | sleep 5
+          cat /tmp/status
+          """, output: "124\n", errors: .containing(["still running at its time limit"])),
     ]
   }
 

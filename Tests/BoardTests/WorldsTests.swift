@@ -41,6 +41,9 @@ struct WorldsTests {
       ask(
         "sleep 3600000000000", options: "--timeout 400ms ", status: 124, output: "trusted: ready\n",
         errors: .containing(["swiftlet: system-ask.elf: still running at its time limit"])),
+      ask(
+        "both", options: "--cpus 2 --timeout 400ms ", status: 124, output: "trusted: ready\n",
+        errors: .containing(["swiftlet: system-ask.elf: still running at its time limit"])),
       Case(board, "run --non-secure system-ask.elf alone", output: "system-ask: not supported\n"),
       Case(
         board, "run --with-secure trusted.elf hello-c.elf", status: 122,

@@ -91,6 +91,18 @@ struct ChangesTests {
     ] { #expect(try Self.problem(old, new) == nil, "\(new)") }
   }
 
+  /// A node's number is a tree's own, and instructions may be told in the newer manner.
+  @Test func aTreeMaySayTheSameInOtherWords() throws {
+    let riscv = Machines.linux(.riscv64, Machines.plic, cpus: 2)
+    let tree = try DTC.source(of: riscv.tree())
+    let numbered = tree.replacingOccurrences(of: "phandle = <0x100>", with: "phandle = <0x55>")
+      .replacingOccurrences(of: "<0x100 0x09", with: "<0x55 0x09")
+    #expect(numbered.contains("<0x55 0x09 0x101 0x09>"))
+    #expect(try Self.problem(numbered, riscv) == nil)
+    let extensions = "riscv,isa-base = \"rv64i\";\nriscv,isa-extensions = \"i\", \"m\", \"zicsr\", \"sstc\";\n"
+    #expect(try Self.problem("riscv,isa = ", extensions + "riscv,isa = ", riscv) == nil)
+  }
+
   @Test func aTreeMayNotContradictTheMachine() throws {
     let riscv = Machines.linux(.riscv64, Machines.plic, cpus: 2)
     let program = Machines.program(.riscv64)
@@ -119,6 +131,36 @@ struct ChangesTests {
       (riscv, "_sstc", "_sstc_zbb", "/cpus/cpu@0", .instructions),
       (riscv, "riscv,ndev = <0x1f>", "riscv,ndev = <0x3f>", "/interrupt-controller@c000000", .property("riscv,ndev")),
       (program, "method = \"sbi\"", "method = \"ecall\"", "/hypervisor", .property("method")),
+      (program, "riscv,sv39", "riscv,sv57", "/cpus/cpu@0", .property("mmu-type")),
+      (
+        Self.machine, "enable-method = \"psci\"", "enable-method = \"spin-table\"", "/cpus/cpu@0",
+        .property("enable-method")
+      ),
+      (
+        riscv, "riscv,isa = ", "riscv,isa-base = \"rv32i\";\nriscv,isa = ", "/cpus/cpu@0", .instructions
+      ),
+      (
+        riscv, "riscv,isa = ", "riscv,isa-extensions = \"i\", \"v\";\nriscv,isa = ", "/cpus/cpu@0", .instructions
+      ),
+      (
+        riscv, "riscv,isa = ", "riscv,isa-extensions = \"i\", \"zbb\";\nriscv,isa = ", "/cpus/cpu@0", .instructions
+      ),
+      (
+        riscv, "interrupts-extended = <0x100 0x09 0x101 0x09>", "interrupts-extended = <0x101 0x09 0x100 0x09>",
+        "/interrupt-controller@c000000", .property("interrupts-extended")
+      ),
+      (
+        riscv, "interrupts-extended = <0x100 0x09 0x101 0x09>", "interrupts-extended = <0x100 0x0b 0x101 0x0b>",
+        "/interrupt-controller@c000000", .property("interrupts-extended")
+      ),
+      (
+        riscv, "interrupts-extended = <0x100 0x09 0x101 0x09>", "interrupts-extended = <0x77 0x09>",
+        "/interrupt-controller@c000000", .property("interrupts-extended")
+      ),
+      (
+        program, "reserved-memory {\n\t\t#address-cells = <0x02>", "reserved-memory {\n\t\t#address-cells = <0x01>",
+        "/reserved-memory", .cells
+      ),
     ] as [(MachineDescription, String, String, String, DeviceTreeError.Contradiction)] {
       #expect(try Self.problem(old, new, machine) == .contradicts(node, what), "\(new)")
     }

@@ -57,6 +57,14 @@ enum Machines {
     var machine = MachineDescription(
       program: layout, architecture: architecture, arguments: Array("os.elf\0one\0".utf8))
     machine.processors = processors(architecture, cpus)
+    machine.chosen.rngSeed = [1, 2, 3, 4]
+    return machine
+  }
+
+  /// The same with the memory that it shares with a trusted applet.
+  static func shared(_ machine: MachineDescription) -> MachineDescription {
+    var machine = machine
+    machine.share(0x7000_0000..<0x7001_0000)
     return machine
   }
 
@@ -77,6 +85,8 @@ enum Machines {
     ("linux-arm64", linux(.arm64, gicV3, cpus: 2)), ("linux-riscv64", linux(.riscv64, plic, cpus: 2)),
     ("linux-arm64-gicv2", linux(.arm64, gicV2, cpus: 8)), ("linux-riscv64-aia", linux(.riscv64, aia, cpus: 2)),
     ("linux-arm64-20-cpus", linux(.arm64, gicV3, cpus: 20)),
+    ("program-arm64-shared", shared(program(.arm64))), ("program-riscv64-shared", shared(program(.riscv64))),
+    ("applet-arm64-shared", shared(applet(.arm64))),
   ]
   /// How many of them have a reference.
   static let references = 6

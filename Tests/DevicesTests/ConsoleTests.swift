@@ -40,6 +40,54 @@ struct VirtioConsoleTests {
     #expect(console.room == 0)
   }
 
+  /// A processor that waits for the output's reader keeps nobody else waiting, the I/O thread among them.
+  @Test func aSlowReaderKeepsNobodyButTheWriter() throws {
+    let (driver, console, pipe) = (driver, console, pipe)
+    let room = driver.buffer(64)
+    driver.request(queue: 0, write: [(room, 64)])
+    driver.request(queue: 1, read: [bytes("$ ")])
+    let text = [UInt8](repeating: 0x61, count: 400_000)
+    driver.request(queue: 1, read: [text], notify: false)
+    let isDone = DispatchSemaphore(value: 0)
+    nonisolated(unsafe) let device = driver.device!
+    Foundation.Thread.detachNewThread {
+      device.store(0x50, length: 4, value: 1)
+      isDone.signal()
+    }
+    #expect(isDone.wait(timeout: .now() + 0.2) == .timedOut)
+    #expect(console.room > 0)
+    bytes("date\n").withUnsafeBytes { console.receive($0) }
+    #expect(driver.content(room, 5) == bytes("date\n"))
+    console.setSize(columns: 100, rows: 30)
+    #expect(driver.register(0x60) & 2 == 2)
+    var count = 0
+    while count < text.count + 2 { count += pipe.take().utf8.count }
+    #expect(isDone.wait(timeout: .now() + 20) == .success)
+    #expect(driver.usedCount(1) == 2)
+  }
+
+  /// The driver resets the device while a processor waits for the reader: its request is nobody's then.
+  @Test func aResetForgetsTheRequestUnderWay() throws {
+    let (driver, pipe) = (driver, pipe)
+    let text = [UInt8](repeating: 0x61, count: 400_000)
+    driver.request(queue: 1, read: [text], notify: false)
+    let isDone = DispatchSemaphore(value: 0)
+    nonisolated(unsafe) let device = driver.device!
+    Foundation.Thread.detachNewThread {
+      device.store(0x50, length: 4, value: 1)
+      isDone.signal()
+    }
+    #expect(isDone.wait(timeout: .now() + 0.2) == .timedOut)
+    driver.attach(driver.device, features: 1 << 32 | 1)
+    let before = driver.usedCount(1)
+    var count = 0
+    while count < text.count { count += pipe.take().utf8.count }
+    #expect(isDone.wait(timeout: .now() + 20) == .success)
+    #expect(driver.usedCount(1) == before)
+    driver.request(queue: 1, read: [bytes("anew")])
+    #expect(pipe.take() == "anew")
+  }
+
   @Test func theSizeOfTheTerminalIsInTheConfigurationAndItsChangeTold() {
     #expect(driver.device.load(0x100, length: 2) == 80)
     let generation = driver.register(0xfc)
@@ -70,6 +118,24 @@ struct UARTTests {
     #expect(pipe.take() == "one\n")
     uart.store(1, length: 1, value: 0)
     #expect(pipe.take() == "two")
+  }
+
+  @Test func aSlowReaderKeepsNobodyButTheWriter() {
+    let (uart, pipe) = (uart, pipe)
+    uart.store(1, length: 1, value: 1)
+    let isDone = DispatchSemaphore(value: 0)
+    Foundation.Thread.detachNewThread {
+      for _ in 0..<260_000 { uart.store(0, length: 1, value: 0x61) }
+      uart.store(1, length: 1, value: 1)
+      isDone.signal()
+    }
+    #expect(isDone.wait(timeout: .now() + 1) == .timedOut)
+    #expect(uart.room > 0)
+    type("ab")
+    #expect(uart.load(0, length: 1) == 0x61)
+    var count = 0
+    while count < 260_000 { count += pipe.take().utf8.count }
+    #expect(isDone.wait(timeout: .now() + 20) == .success)
   }
 
   @Test func inputWaitsUntilTheDriverListens() {

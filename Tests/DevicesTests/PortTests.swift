@@ -127,6 +127,62 @@ struct PortTests {
     close(client)
   }
 
+  /// `echo hi | socat - UNIX:…`, before a program in the guest has opened the port.
+  @Test func whatAClientHasLeftReachesTheGuestThatOpensThePortLater() {
+    defer { finish() }
+    _ = messages(4) {
+      control(0, 0, 1)
+      control(0, 3, 1)
+    }
+    var client: Int32 = -1
+    #expect(messages(1) { client = connect() } == [Self.message(0, 6, 1)])
+    send("hi, ", client)
+    send("and bye", client)
+    close(client)
+    // It is not looked at again and again, and its end is not told before its words.
+    #expect(port.prepare().descriptor >= 0)
+    #expect(messages(1) { port.ready(.end) }.isEmpty)
+    #expect(port.prepare().descriptor == -1)
+    // What the guest writes is for nobody.
+    driver.request(queue: 1, read: [Array("too late".utf8)])
+    #expect(driver.usedCount(1) == 1)
+    let buffer = driver.buffer(64)
+    driver.request(queue: 0, write: [(buffer, 64)])
+    control(0, 6, 1)
+    let used = Int(driver.usedCount(2))
+    #expect(port.prepare().descriptor >= 0)
+    #expect(driver.usedElement(0, queue: 0).written == 11)
+    #expect(driver.content(buffer, 11) == Array("hi, and bye".utf8))
+    #expect(Int(driver.usedCount(2)) == used + 1)
+    // The next client has its turn.
+    let next = connect()
+    driver.request(queue: 1, read: [Array("welcome".utf8)])
+    #expect(take(next) == "welcome")
+    close(next)
+  }
+
+  @Test func aClientThatHasEndedItsSideAloneGetsItsAnswer() {
+    defer { finish() }
+    _ = messages(4) {
+      control(0, 0, 1)
+      control(0, 3, 1)
+    }
+    let client = connect()
+    control(0, 6, 1)
+    for _ in 0..<2 { driver.request(queue: 0, write: [(driver.buffer(64), 64)]) }
+    send("question", client)
+    shutdown(client, Int32(SHUT_WR))
+    port.ready(.input)
+    port.ready(.input)
+    #expect(driver.usedElement(0, queue: 0).written == 8)
+    let interest = port.prepare()
+    #expect(interest.descriptor >= 0 && !interest.input)
+    driver.request(queue: 1, read: [Array("answer".utf8)])
+    #expect(take(client) == "answer")
+    close(client)
+    #expect(messages(2) { port.ready(.end) } == [Self.message(0, 6, 1), Self.message(0, 6, 0)])
+  }
+
   /// A port whose other side is there from the beginning, and nobody else ever.
   @Test func aConnectionIsTheOnlyClient() throws {
     defer { finish() }

@@ -11,8 +11,8 @@ import TestSupport
 final class GuestHarness {
   let kernel: ScriptedKernel
   let context: ExecCtx
-  /// Where the applet's heap begins; the same for each.
-  let heap: UInt64
+  /// Where the guest's heap begins; the same for each.
+  var heap: UInt64 { context.memory.regions.first { $0.use == .heap }?.range.lowerBound ?? 0 }
   private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
   /// Applets' files, which stay as long as the process does.
   nonisolated(unsafe) private static let images = architectures.map { architecture in
@@ -22,8 +22,12 @@ final class GuestHarness {
     return buffer
   }
 
-  init(_ architecture: Architecture, transport: ExecCtx.Transport? = nil, shadows: Int = 0) {
+  /// - Parameter isSecure: whether it is an applet, not a program in system mode, which has neither transport nor shadows.
+  init(
+    _ architecture: Architecture, isSecure: Bool = true, transport: ExecCtx.Transport? = nil, shadows: Int = 0
+  ) {
     kernel = ScriptedKernel(architecture)
+    kernel.runsApplets = isSecure
     var options = ExecCtx.Options()
     options.arguments = ["fuzz.elf", "argument"]
     options.transport = transport
@@ -33,10 +37,9 @@ final class GuestHarness {
     let contents = try! FileContents(copying: bytes, kernel: kernel)
     let system = try! System(kernel: kernel)
     context = try! ExecCtx(
-      image: try! AppletImage(contents, architecture: architecture), memorySize: 256 << 10, system: system,
-      architecture: architecture, options: options)
-    heap = context.memory.layout.heap.lowerBound
-    if shadows > 0 {
+      image: try! AppletImage(contents, architecture: architecture), secure: isSecure, memorySize: 256 << 10,
+      system: system, architecture: architecture, options: options)
+    if isSecure, shadows > 0 {
       let copies = (0..<shadows).map { _ in try! context.clone(on: system) }
       try! context.setShadows(copies)
     }
@@ -56,17 +59,18 @@ final class GuestHarness {
 extension FuzzTarget {
   /// Trap frames, call arguments and exits: whatever a guest can leave behind, at each of its entries.
   static let call = FuzzTarget(
-    name: "call", door: "calls and traps of applets",
+    name: "call", door: "calls and traps of applets, and of programs in system mode",
     run: { bytes in
       var input = Input(bytes)
       let first = input.byte()
       let architecture: Architecture = first & 1 == 0 ? .arm64 : .riscv64
       let transport: ExecCtx.Transport? = architecture == .arm64 && first & 2 != 0 ? .mmio : nil
       let shadows = first & 12 == 12 ? 2 : first & 12 == 8 ? 1 : 0
-      let harness = GuestHarness(architecture, transport: transport, shadows: shadows)
+      let isSecure = first & 16 == 0
+      let harness = GuestHarness(architecture, isSecure: isSecure, transport: transport, shadows: shadows)
       harness.context.deadline = Clock.monotonic + 1_000_000_000
-      var script = Script(input, harness.context.memory.layout)
-      harness.run { script.step($0) }
+      var script = Script(input, harness)
+      harness.run { isSecure ? script.step($0) : script.stepInSystemMode($0) }
     },
     seeds: {
       var calls: [UInt8] = []
@@ -75,7 +79,7 @@ extension FuzzTarget {
         calls += [0, UInt8(number & 0xff), UInt8(number >> 8), 1, 0, 0, 16]
         calls += [0, UInt8(number & 0xff), UInt8(number >> 8), 5, 0, 3, 255, 255, 255, 255, 255, 255, 255, 255]
       }
-      return [0, 1, 2, 8, 13].map { [$0] + calls } + [[0, 2, 0, 3, 0xff], [1, 3, 9, 9, 9, 9, 9, 9]]
+      return [0, 1, 2, 8, 13, 16, 17].map { [$0] + calls } + [[0, 2, 0, 3, 0xff], [1, 3, 9, 9, 9, 9, 9, 9]]
     })
 
   /// What the bytes of an input make a guest do.
@@ -85,13 +89,47 @@ extension FuzzTarget {
     /// Addresses around which something changes.
     private let bounds: [UInt64]
 
-    init(_ input: Input, _ layout: SecureLayout) {
+    init(_ input: Input, _ harness: GuestHarness) {
       self.input = input
-      heap = layout.heap.lowerBound
+      heap = harness.heap
+      let context = harness.context
+      let stack = context.memory.regions.first { $0.use == .stack }?.range ?? 0..<0
       bounds = [
-        heap, 0x8000_0000, 0x8000_1000, 0x8000_2000, layout.stack.lowerBound, layout.stack.upperBound, layout.frame,
-        layout.slot.upperBound, 0, .max, 1 << 38, 1 << 63,
+        heap, 0x8000_0000, 0x8000_1000, 0x8000_2000, stack.lowerBound, stack.upperBound,
+        context.isSecure ? context.memory.layout.frame : context.memory.slot.lowerBound, context.memory.slot.upperBound,
+        0,
+        .max, 1 << 38, 1 << 63,
       ]
+    }
+
+    /// A program's: calls by registers and by a block, calls of its firmware, loads and stores where nothing is, exceptions.
+    mutating func stepInSystemMode(_ guest: Guest) -> Int {
+      if input.isEmpty || guest.entry > 2000 { return guest.systemCall(APPLET_CALL_EXIT, 0) }
+      switch input.byte() & 15 {
+      case 0...7:
+        var number = UInt64(input.number(UInt16.self))
+        // What the filter does not forward is answered by the kernel.
+        if guest.architecture == .arm64 { number %= number & 0x1000 == 0 ? UInt64(APPLET_CALL_LAST) + 1 : 0x1003 }
+        if (UInt64(APPLET_CALL_LAST) + 1..<UInt64(APPLET_CALL_EXCEPTION)).contains(number) { number = 0 }
+        var arguments = (0..<3).map { _ in input.value(near: bounds) }
+        if number == UInt64(APPLET_CALL_SLEEP) { arguments[0] %= 1000 }
+        return guest.systemCall(number, arguments[0], arguments[1], arguments[2])
+      case 8, 10:
+        // Memory that the next call hands over; or a block, where it was named.
+        guest.store(input.take(Int(input.byte())), at: heap + UInt64(input.byte()))
+        return guest.systemCall(APPLET_CALL_BY_BLOCK)
+      case 9:
+        let ids = guest.architecture.exceptionRegisters
+        for id in [ids.cause, ids.pc, ids.address] { guest.processor.setRegister(id, input.number()) }
+        return guest.systemCall(APPLET_CALL_EXCEPTION)
+      case 11: return guest.mmio(input.value(near: bounds), isWrite: input.byte() & 1 == 0, input.take(8))
+      case 12:
+        let extensions: [UInt] = [0x10, 1, 2, 0x4442_434e, 0x0800_0001, 0x0900_0000]
+        let which = extensions[Int(input.byte()) % extensions.count]
+        let arguments = (0..<3).map { _ in input.value(near: bounds) }
+        return guest.sbi(which, UInt(input.byte() & 3), arguments)
+      default: return exit(guest)
+      }
     }
 
     mutating func step(_ guest: Guest) -> Int {
@@ -114,7 +152,14 @@ extension FuzzTarget {
         return guest.leave()
       case 11: return guest.mmio(input.value(near: bounds), isWrite: input.byte() & 1 == 0, input.take(8))
       case 12: return guest.sbi(UInt(input.number(UInt64.self)), UInt(input.number(UInt64.self)))
-      case 13:
+      default: return exit(guest)
+      }
+    }
+
+    /// Any exit, or none.
+    private mutating func exit(_ guest: Guest) -> Int {
+      switch input.byte() & 3 {
+      case 0, 1:
         let reason = input.number(UInt32.self)
         let words = (0..<4).map { _ in input.number(UInt64.self) }
         return guest.exit(reason) { run in
@@ -125,7 +170,7 @@ extension FuzzTarget {
             }
           }
         }
-      case 14: return [-Int(EINTR), -Int(EAGAIN)][Int(input.byte() & 1)]
+      case 2: return [-Int(EINTR), -Int(EAGAIN)][Int(input.byte() & 1)]
       default: return -Int(input.byte() & 127)
       }
     }

@@ -147,3 +147,20 @@ final class Notes<Note> {
   var list: [Note] = []
   func callAsFunction(_ note: Note) { list.append(note) }
 }
+
+/// Tells other threads that something has happened.
+final class Flag: @unchecked Sendable {
+  private let lock = Lock()
+  private var isSet = false
+  func set() {
+    lock.withLock {
+      isSet = true
+      lock.wakeAll()
+    }
+  }
+  /// Waits for it, 20 seconds at most.
+  func wait() {
+    let end = Clock.monotonic + 20_000_000_000
+    lock.withLock { while !isSet, Clock.monotonic < end { lock.wait(until: end) } }
+  }
+}

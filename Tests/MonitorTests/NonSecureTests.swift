@@ -299,6 +299,41 @@ struct NonSecureTests {
     #expect(program.output.pieces() == ["text\n", "\n"])
   }
 
+  @Test func theDebugConsoleReadsWhatThereIsWithoutWaiting() throws {
+    let results = Notes<Int64>()
+    let feed = try Feed("typed")
+    let program = try Program(.riscv64, input: feed.descriptor)
+    let heap = program.start(of: .heap)
+    func step(_ arguments: UInt64..., before: @escaping () -> Void = {}) -> (Guest) -> Int {
+      { guest in
+        if guest.entry > 0 { results(guest.systemResult) }
+        before()
+        return guest.sbi(Self.debugConsole, 1, arguments)
+      }
+    }
+    let output = program.output
+    let prompts = Notes<String>()
+    program.kernel.script([
+      { $0.sbi(Self.debugConsole, 2, [0x24]) },
+      step(3, 0x1000, 0), step(3, heap, 1), step(.max, 8, 0), step(3, heap, 0), step(0, heap, 0), step(8, heap + 3, 0),
+      step(8, heap + 5, 0, before: { prompts.list = output.pieces() }), step(8, heap + 5, 0, before: { feed.close() }),
+      { guest in
+        results(guest.systemResult)
+        return Self.exit(guest)
+      },
+    ])
+    #expect(program.run() == .success(.exited(status: 3)))
+    #expect(results.list == [0, -3, -3, -3, 3, 0, 2, 0, 0])
+    #expect(Array(program.context.memory.bytes(at: heap, count: 5)) == Array("typed".utf8))
+    #expect(prompts.list == ["$"])
+  }
+
+  @Test(arguments: both) func itsTreeHasASeed(architecture: Architecture) throws {
+    let trees = try (0..<2).map { _ in try Program(architecture).context.deviceTree }
+    #expect(String(decoding: trees[0], as: UTF8.self).contains("rng-seed"))
+    #expect(trees[0] != trees[1])
+  }
+
   /// Whatever a program asks for, the monitor answers with an outcome.
   @Test(arguments: both, 0..<3) func arbitraryCallsNeverTrap(architecture: Architecture, seed: Int) throws {
     final class Source { var random: SeededGenerator; init(_ seed: UInt64) { random = SeededGenerator(seed: seed) } }

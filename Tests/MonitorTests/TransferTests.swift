@@ -91,4 +91,39 @@ struct TransferTests {
     try context.poke(Fixture.variables - context.memory.layout.slot.lowerBound, [7, 8])
     #expect(Array(clone.memory.bytes(at: Fixture.variables, count: 2)) == [7, 8])
   }
+
+  /// Programs in system mode have the same calls, and no layout with a shim.
+  @Test(arguments: both) func programsHaveATransferRegionToo(architecture: Architecture) throws {
+    let program = try Program(architecture)
+    let context = program.context
+    let heap = program.start(of: .heap)
+    program.kernel.script([{ $0.systemCall(APPLET_CALL_RPC_REQUEST, heap + 8, 4) }])
+    #expect(try context.schedule() == nil)
+    let (offset, count) = try context.transferRegion()
+    #expect(offset == heap + 8 - context.memory.slot.lowerBound && count == 4)
+    try context.poke(offset, Array("poke".utf8))
+    try context.recv()
+    #expect(read(context, 100) == Array("poke".utf8))
+    #expect(throws: ExecError.self) { try context.poke(.max &- context.memory.slot.lowerBound, [9]) }
+  }
+
+  @Test(arguments: both) func programsAreAnsweredByRPC(architecture: Architecture) throws {
+    let program = try Program(architecture)
+    let heap = program.start(of: .heap)
+    let request = Array(#"{"method":"RPC.Nothing","params":[1],"id":7}"#.utf8)
+    let answer = Notes<String>()
+    program.kernel.script([
+      { guest in
+        guest.store(request, at: heap)
+        return guest.systemCall(APPLET_CALL_RPC_REQUEST, heap, UInt64(request.count))
+      },
+      { $0.systemCall(APPLET_CALL_RPC_RESPONSE, heap + 4096, 4096) },
+      { guest in
+        answer(String(decoding: guest.bytes(at: heap + 4096, count: Int(guest.systemResult)), as: UTF8.self))
+        return guest.systemCall(APPLET_CALL_EXIT, 3)
+      },
+    ])
+    #expect(program.run() == .success(.exited(status: 3)))
+    #expect(answer.list.count == 1 && answer.list[0].contains("\"id\":7"), "\(answer.list)")
+  }
 }

@@ -218,6 +218,33 @@ struct TrustedTests {
     #expect(asked.list == [6])
   }
 
+  /// The applet is busy for ever with what another processor has asked: the first waits for its turn, and for its time limit.
+  @Test(arguments: both) func aLimitEndsAWaitForTheApplet(architecture: Architecture) throws {
+    let pair = try Pair(architecture, processors: 2)
+    let isBusy = Flag()
+    pair.kernel.program = { guest in
+      switch (guest.processor.number, guest.entry) {
+      case (2, 0): return guest.call(APPLET_CALL_SERVE, 0, Self.heap)
+      case (2, _):
+        isBusy.set()
+        return guest.spin()
+      case (0, 0): isBusy.wait()
+      default: break
+      }
+      return guest.systemCall(APPLET_CALL_SECURE, 7, 8)
+    }
+    pair.context.deadline = Clock.monotonic + 50_000_000
+    #expect(pair.run() == .failure(.limit(.deadline)))
+    pair.context.deadline = nil
+    let context = pair.context
+    let stopper = try Thread {
+      usleep(30_000)
+      context.stop()
+    }
+    #expect(pair.run() == .success(.stopped))
+    stopper.join()
+  }
+
   @Test(arguments: both) func withoutAnAppletThereIsNobodyToAsk(architecture: Architecture) throws {
     let pair = try Pair(architecture, isConnected: false)
     let results = Notes<Int64>()

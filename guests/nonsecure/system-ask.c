@@ -2,6 +2,28 @@
 #include "firmware.h"
 #include "trusted.h"
 
+static char stack[4096] __attribute__((aligned(64)));
+static volatile int has_asked;
+
+/* On another processor. */
+static void ask_for_ever(uint64_t unused) {
+  (void)unused;
+  has_asked = 1;
+  applet_secure(TRUSTED_SPIN, 0);
+}
+
+/* The memory that both share is no memory to be used for anything else. */
+static void look_at(const void *tree) {
+  struct applet_region shared = region_of_use(APPLET_USE_ADDED);
+  size_t length, count;
+  const void *reserved = tree_property(tree, "/reserved-memory/shared", "reg", &length);
+  const void *memory = tree_property(tree, "/memory", "reg", &count);
+  if (reserved == NULL || tree_cells(reserved, length, 0) != shared.start || tree_cells(reserved, length, 2) != shared.length ||
+      memory == NULL || count != 32 || tree_cells(memory, count, 4) != shared.start) {
+    panic("the device tree does not tell of the shared memory");
+  }
+}
+
 static void ask_all(void) {
   print("system-ask: 20 and 22 are %ld\n", (long)(applet_secure(TRUSTED_ADD, 20), applet_secure(TRUSTED_ADD, 22)));
   uint64_t sealed = (uint64_t)applet_secure(TRUSTED_SEAL, 42);
@@ -27,6 +49,7 @@ int main(const void *tree) {
   uint64_t value = argument(&arguments, 2) ? number_from(argument(&arguments, 2)) : 0;
   int64_t answer = 0;
   if (what == NULL) {
+    look_at(tree);
     ask_all();
   } else if (text_after(what, "crash")) {
     answer = applet_secure(TRUSTED_CRASH, value);
@@ -36,6 +59,14 @@ int main(const void *tree) {
     print("system-ask: exit: %ld, and then %ld\n", (long)answer, (long)applet_yield());
   } else if (text_after(what, "spin")) {
     answer = applet_secure(TRUSTED_SPIN, 0);
+  } else if (text_after(what, "both")) { /* on two processors */
+    if (processor_start(1, ask_for_ever, 0, stack + sizeof stack) != 0) {
+      panic("processor 1 does not start");
+    }
+    while (!has_asked) {
+    }
+    applet_sleep(50000000);
+    answer = applet_secure(TRUSTED_ADD, 1);
   } else if (text_after(what, "sleep")) {
     answer = applet_secure(TRUSTED_SLEEP, value);
     print("system-ask: slept\n");

@@ -1,4 +1,4 @@
-/* riscv64: writes by SBI's debug console. arm64 has no such thing. */
+/* riscv64: writes and reads by SBI's debug console. arm64 has no such thing. */
 #include "firmware.h"
 
 int main(void) {
@@ -23,10 +23,22 @@ int main(void) {
       panic("bad address %lu: %ld", i, result.error);
     }
   }
-  if (sbi(SBI_DBCN, 1, 8, (uint64_t)text, 0).error != 0 || sbi(SBI_DBCN, 9, 0, 0, 0).error != NOT_SUPPORTED) {
-    panic("read, or a function that there is not");
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    result = sbi(SBI_DBCN, 1, bad[i][0], bad[i][1], bad[i][2]);
+    if (result.error != -3) {
+      panic("bad address %lu to read to: %ld", i, result.error);
+    }
+  }
+  if (sbi(SBI_DBCN, 9, 0, 0, 0).error != NOT_SUPPORTED) {
+    panic("a function that there is not");
   }
   print("system-dbcn: bad addresses refused\n");
+  static char line[8];
+  result = sbi(SBI_DBCN, 1, sizeof line - 1, (uint64_t)line, 0);
+  if (result.error != 0) {
+    panic("read: %ld", result.error);
+  }
+  print("system-dbcn: read %ld bytes: %s\n", result.value, line);
 #endif
   return 0;
 }

@@ -2,6 +2,7 @@
  * memory that it has in between, its own code, page tables and the block among it (arguments: seed, number of calls). Nearly
  * always it loses its way before it is through. */
 #include "firmware.h"
+#include "rpc.h"
 
 static struct applet_block block __attribute__((aligned(32)));
 static uint8_t room[1 << 15];
@@ -57,7 +58,7 @@ int main(const void *tree) {
   print("calls: %lu\n", count);
   for (uint64_t i = 0; i < count; i++) {
     volatile struct applet_block *call = &block;
-    switch (next(&state) % 4) {
+    switch (next(&state) % 5) {
       case 0: applet_call(APPLET_CALL_WRITE, (uint64_t)room + next(&state) % 4096, next(&state) % 16, odd(&state)); break;
       case 1:
         call->number = APPLET_CALL_GETRANDOM;
@@ -66,6 +67,12 @@ int main(const void *tree) {
         applet_call(APPLET_CALL_BY_BLOCK, odd(&state), odd(&state), odd(&state));
         break;
       case 2: ask_firmware(&state); break;
+      case 3: {
+        static const char request[] = RPC_ECHO("1");
+        applet_call(APPLET_CALL_RPC_REQUEST, (uint64_t)request, sizeof request - 1, odd(&state));
+        applet_call(APPLET_CALL_RPC_RESPONSE, (uint64_t)room + next(&state) % 4096, next(&state) % 4096, odd(&state));
+        break;
+      }
       default: applet_call(APPLET_CALL_BLOCK, next(&state) % 8 ? odd(&state) : (uint64_t)&block, 0, 0); break;
     }
   }

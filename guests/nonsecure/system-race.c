@@ -1,10 +1,13 @@
 /* Calls by a block of memory while another processor changes the block, and what it points to, all the time (arguments:
  * seed, number of calls). Whatever the two come to, every value that can be there is one that the monitor must take. */
 #include "firmware.h"
+#include "rpc.h"
 
 static char stack[4096] __attribute__((aligned(64)));
 static struct applet_block block __attribute__((aligned(32)));
 static uint8_t room[1 << 15];
+/* By a block it might be asked for anything, and what is no request ends the program: this one is handed over in registers. */
+static char request[] = RPC_ECHO("1");
 static volatile uint64_t changes;
 static volatile int is_over;
 
@@ -25,6 +28,7 @@ static void change(uint64_t *state) {
   call->arguments[0] = (uint64_t)room + next(state) % (sizeof room / 2);
   call->arguments[1] = next(state) % (sizeof room / 2);
   room[next(state) % sizeof room] = 0;
+  *(volatile char *)&request[sizeof request - 4] = (char)('0' + next(state) % 10); /* its number */
   changes++;
 }
 
@@ -54,6 +58,7 @@ int main(const void *tree) {
     /* The result of the last call stands where the number does, and 0 would be exit. */
     change(&state);
     applet_call(APPLET_CALL_BY_BLOCK, 0, 0, 0);
+    applet_call(APPLET_CALL_RPC_REQUEST, (uint64_t)request, sizeof request - 1, 0);
   }
   is_over = 1;
   print("\ncalls: %lu\n", count);

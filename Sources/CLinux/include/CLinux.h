@@ -114,6 +114,10 @@ static inline bool linux_can_write(int fd) {
 // Time. A clock read answers nanoseconds.
 
 int64_t linux_clock(clockid_t clock);
+/// The clock of the calling thread's processor time, for other threads, too; never 0.
+int32_t linux_thread_clock(void);
+/// The same for any clock, by the kernel; -1 where the clock's thread has ended.
+int64_t linux_clock_of(int32_t clock);
 
 // Threads.
 
@@ -191,8 +195,8 @@ void linux_kick_block(void);
 long linux_thread_id(void);
 /// Kicks a thread of this process.
 long linux_kick(long thread);
-/// Makes a timer that kicks the calling thread; answers its number. `clock` is CLOCK_MONOTONIC or CLOCK_THREAD_CPUTIME_ID.
-long linux_kick_timer(clockid_t clock);
+/// Makes a timer that kicks a thread; answers its number. `clock` is CLOCK_MONOTONIC or CLOCK_THREAD_CPUTIME_ID, the caller's.
+long linux_kick_timer(clockid_t clock, long thread);
 /// Lets the timer fire after `first` nanoseconds and then every `interval` until it is set again; 0 stops it.
 long linux_kick_timer_set(long timer, int64_t first, int64_t interval);
 long linux_kick_timer_delete(long timer);

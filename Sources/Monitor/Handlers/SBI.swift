@@ -1,5 +1,6 @@
 import Applet
 import AppletABI
+import CLinux
 import KVM
 import Machine
 import Platform
@@ -19,8 +20,9 @@ extension ExecCtx {
       let isSent = try range.map { range throws(ExecError) in try sendToConsole(range) } ?? false
       vcpu.completeSBI(error: isSent ? 0 : SBI.invalidParameter, value: isSent ? first : 0)
     case (SBI.debugConsole, 1):
-      // Reading does not wait; there is nothing to read here without waiting.
-      vcpu.completeSBI(error: 0, value: 0)
+      let range = third == 0 ? GuestRange(start: second, count: first) : nil
+      let count = try range.map { range throws(ExecError) in try readFromConsole(range) } ?? nil
+      vcpu.completeSBI(error: count == nil ? SBI.invalidParameter : 0, value: count ?? 0)
     case (SBI.debugConsole, 2):
       try send(UInt8(truncatingIfNeeded: first))
       vcpu.completeSBI(error: 0, value: 0)
@@ -36,6 +38,22 @@ extension ExecCtx {
 
   private func send(_ byte: UInt8) throws(ExecError) {
     try emit { console, giveUp throws(Errno) in try console.put(byte, giveUp: giveUp) }
+  }
+
+  /// Reads what is there: this call does not wait.
+  /// - Returns: how many bytes; nil where the range is not all the guest's memory.
+  private func readFromConsole(_ range: GuestRange) throws(ExecError) -> UInt64? {
+    // A prompt, for whoever is to type.
+    try flush()
+    let result: Int
+    do throws(GuestMemory.Refusal) {
+      result = try memory.withBytes(range, for: .write) {
+        $0.isEmpty || !linux_can_read(input) ? 0 : linux_read(input, $0.baseAddress, $0.count)
+      }
+    } catch { return nil }
+    // Somebody else took it first, or a signal came.
+    if result == -Int(EAGAIN) || result == -Int(EINTR) { return 0 }
+    do { return UInt64(try checked(result)) } catch { throw .input(error) }
   }
 
   /// - Returns: false where the range is not all the guest's memory.

@@ -81,7 +81,9 @@ public final class LinuxMachine: @unchecked Sendable {
       throw error
     }
     deviceTree = Array(treeIn: UnsafeRawBufferPointer(tree))
-    if let deadline = options.deadline { loop.setAlarm(at: deadline) { run.end(.timeLimit) } }
+    let deadline = options.deadline
+    loop.setWatch { run.watch(until: deadline) }
+    run.onEnd = { loop.wake() }
 
     processors = run
     self.machine = machine
@@ -138,7 +140,8 @@ public final class LinuxMachine: @unchecked Sendable {
     run.serve(run.processors[0], bus: bus, output: output)
     defer {
       loop.stop()
-      output.flush()
+      // Nothing ends a wait for a reader any more.
+      output.flushAtOnce()
       // Each has said its last word: what it holds it lets go of.
       for thread in threads { thread.join() }
     }

@@ -17,6 +17,8 @@ final class LinuxRun: @unchecked Sendable {
   private let hasEnding = Atomic<Bool>(false)
   private var outcome: LinuxOutcome?
   private var error: LinuxError?
+  /// Called when the run has come to its end, on whatever thread; to be set before it begins.
+  var onEnd: (@Sendable () -> Void)?
 
   init(processors: [Processor]) { self.processors = processors }
 
@@ -35,6 +37,23 @@ final class LinuxRun: @unchecked Sendable {
       hasEnding.store(true, ordering: .releasing)
       for processor in processors { processor.control.requestStop { processor.vcpu.requestExit() } }
     }
+    onEnd?()
+  }
+
+  /// Looks after the time, for the I/O thread: ends the run at its limit, and sees to it that all processors come back from one
+  /// that is over. A kick that came just before one began to wait for the output's reader had no effect: others follow.
+  /// - Parameter deadline: CLOCK_MONOTONIC nanoseconds; nil for none.
+  /// - Returns: when to be called again.
+  func watch(until deadline: Int64?) -> Int64? {
+    let now = Clock.monotonic
+    if isOver {
+      for processor in processors { processor.control.wake { processor.vcpu.requestExit() } }
+    } else {
+      guard let deadline else { return nil }
+      guard now >= deadline else { return deadline }
+      end(.timeLimit)
+    }
+    return now + 10_000_000
   }
 
   /// Waits until no processor runs any more.
@@ -66,7 +85,10 @@ final class LinuxRun: @unchecked Sendable {
           processor.vcpu.completeLoad(bus.load(address, length: length) ?? .max)
         }
       case .interrupted: processor.vcpu.clearExitRequest()
-      case .systemEvent(let type): end(outcome(of: type, output: output))
+      case .systemEvent(let type):
+        // Its last words are waited for as all others, and while a limit or a stop can end the wait.
+        output.flush()
+        end(outcome(of: type, output: output))
       // What the kernel does not answer itself, it has answered with "not supported".
       case .sbi: continue
       default: return fail(.unexpectedExit(exit))

@@ -10,7 +10,11 @@ public func withArguments<Result>(_ body: (borrowing Arguments) -> Result) -> Re
 
 /// The applet's arguments, the first being its name.
 public struct Arguments: ~Copyable {
-  fileprivate let bytes: UnsafeBufferPointer<UInt8>
+  let bytes: UnsafeBufferPointer<UInt8>
+
+  init(bytes: UnsafeBufferPointer<UInt8>) {
+    self.bytes = bytes
+  }
 
   public var count: Int {
     var count = 0

@@ -4,7 +4,7 @@ import CApplet
 public struct Region {
   /// enum applet_region_use; values that are not listed may come with later monitors.
   public enum Use: UInt64 {
-    case image, heap, stack, added
+    case image, heap, stack, added, deviceTree
   }
 
   /// The address of the first byte, and that of the first behind the region.

@@ -1,0 +1,140 @@
+import AppletABI
+import CLinux
+import KVM
+import Machine
+import Monitor
+import Platform
+import TestSupport
+import Testing
+
+/// Programs of several processors: what one of them does keeps neither the others nor who ends the run.
+struct ProcessorsTests {
+  private static func exit(_ guest: Guest) -> Int { guest.systemCall(APPLET_CALL_EXIT, 3) }
+
+  /// A program whose second processor writes lines that nobody reads, without end; the first does something else then.
+  private func writing(_ architecture: Architecture, _ first: @escaping (Guest) -> Int) throws -> Program {
+    let program = try Program(architecture, processors: 2)
+    let heap = program.start(of: .heap)
+    let last = Notes<Int64>()
+    last(0)
+    let lock = Lock()
+    program.kernel.program = { guest in
+      if guest.processor.number == 0 {
+        // Until the writer writes no more.
+        while guest.entry == 0 {
+          let before = lock.withLock { last.list[0] }
+          usleep(30_000)
+          if before > 0, before == lock.withLock({ last.list[0] }) { break }
+        }
+        return first(guest)
+      }
+      lock.withLock { last.list[0] = Clock.monotonic }
+      guest.bytes(at: heap, count: 4096).initializeMemory(as: UInt8.self, repeating: 0x0a)
+      return guest.systemCall(APPLET_CALL_WRITE, heap, 4096)
+    }
+    return program
+  }
+
+  @Test(arguments: both) func aReaderThatReadsNothingKeepsNeitherLimitNorStop(architecture: Architecture) throws {
+    let program = try writing(architecture) { $0.spin() }
+    program.context.deadline = Clock.monotonic + 100_000_000
+    #expect(program.run() == .failure(.limit(.deadline)))
+    program.context.deadline = nil
+    let context = program.context
+    let stopper = try Thread {
+      usleep(100_000)
+      context.stop()
+    }
+    #expect(program.run() == .success(.stopped))
+    stopper.join()
+  }
+
+  @Test(arguments: both) func aReaderThatReadsNothingKeepsNoOtherProcessor(architecture: Architecture) throws {
+    let program = try writing(architecture) {
+      $0.entry == 0 ? $0.systemCall(APPLET_CALL_NANOTIME) : Self.exit($0)
+    }
+    #expect(program.run() == .success(.exited(status: 3)))
+  }
+
+  @Test(arguments: both) func aWaitForAnotherWriterIsEndedByALimit(architecture: Architecture) throws {
+    let program = try writing(architecture) { $0.systemCall(APPLET_CALL_PUT_CHARACTER, 0x41) }
+    program.context.deadline = Clock.monotonic + 100_000_000
+    #expect(program.run() == .failure(.limit(.deadline)))
+  }
+
+  /// Output of two processors is what each of them wrote, line by line.
+  @Test(arguments: both) func linesOfTwoWritersStayWhole(architecture: Architecture) throws {
+    let program = try Program(architecture, processors: 2)
+    let heap = program.start(of: .heap)
+    let isDone = Flag()
+    program.kernel.program = { guest in
+      let number = guest.processor.number
+      guard guest.entry < 4 else {
+        if number == 1 {
+          isDone.set()
+          return guest.spin()
+        }
+        isDone.wait()
+        return Self.exit(guest)
+      }
+      let at = heap + UInt64(number * 64)
+      guest.store([UInt8](repeating: 0x61 + UInt8(number), count: 20) + [0x0a], at: at)
+      return guest.systemCall(APPLET_CALL_WRITE, at, 21)
+    }
+    #expect(program.run() == .success(.exited(status: 3)))
+    let lines = program.output.pieces()
+    #expect(lines.count == 8 && lines.allSatisfy { $0.utf8.count == 21 && Set($0.utf8).count == 2 }, "\(lines)")
+  }
+
+  // MARK: Processor time
+
+  /// Uses a processor until it is kicked.
+  private static func burn(_ guest: Guest) -> Int {
+    let end = Clock.monotonic + 20_000_000_000
+    while linux_immediate_exit(guest.run) == 0, Clock.monotonic < end {}
+    return -Int(EINTR)
+  }
+
+  @Test(arguments: both) func aBudgetIsThatOfAllProcessors(architecture: Architecture) throws {
+    let program = try Program(architecture, processors: 2)
+    program.kernel.program = { $0.processor.number == 1 ? Self.burn($0) : $0.spin() }
+    program.context.cpuBudget = 50_000_000
+    #expect(program.run() == .failure(.limit(.cpuBudget)))
+    let used = program.context.cpuUsed
+    #expect(used >= 50_000_000)
+    // What the first run has used is not used again.
+    program.context.cpuBudget = used + 30_000_000
+    #expect(program.run() == .failure(.limit(.cpuBudget)))
+    #expect(program.context.cpuUsed >= used + 30_000_000)
+    program.context.cpuBudget = nil
+    program.context.callBudget = 30_000_000
+    #expect(program.run() == .failure(.limit(.callBudget)))
+  }
+
+  // MARK: Kicks that come too early
+
+  /// A processor that is kicked just before it begins to wait in a system call of its own.
+  private func lost(_ architecture: Architecture, isFirst: Bool) throws {
+    let program = try Program(architecture, processors: 2)
+    let results = Notes<Bool>()
+    program.kernel.program = { guest in
+      guard (guest.processor.number == 0) == isFirst else {
+        usleep(30_000)
+        return Self.exit(guest)
+      }
+      _ = guest.spin()
+      results(linux_poll(nil, 0, 10_000) < 0)
+      return -Int(EINTR)
+    }
+    #expect(program.run() == .success(.exited(status: 3)))
+    #expect(results.list == [true])
+  }
+
+  @Test(arguments: both) func theFirstProcessorIsKickedUntilItIsBack(architecture: Architecture) throws {
+    try lost(architecture, isFirst: true)
+  }
+
+  @Test(arguments: both) func theOthersAreKickedUntilTheyAreBack(architecture: Architecture) throws {
+    try lost(architecture, isFirst: false)
+  }
+}
