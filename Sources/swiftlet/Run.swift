@@ -203,7 +203,8 @@ func run(_ words: ParsedWords) throws(Failure) -> Int32 {
   if request.isSandboxed { try closeInherited() }
   let context = try request.makeContext(LinuxKernel())
   if !context.isSecure && !context.canCall {
-    complain("swiftlet: this kernel keeps the calls of a program in system mode to itself (Linux before 6.4): none comes here")
+    complain(
+      "swiftlet: this kernel keeps the calls of a program in system mode to itself (Linux before 6.4): none comes here")
   }
   if request.isVerbose { describe(context, start) }
   if let timeout = request.timeout { context.deadline = Clock.monotonic.addingSaturating(timeout) }

@@ -66,7 +66,8 @@ struct BoardsRunTests {
     let run = try await shell("boards/run --memory 16M arm64 -- true")
     #expect(run.status == 125)
     #expect(
-      run.errors.contains("too large") && run.errors.hasSuffix("boards/run: the board stopped before the command had ended\n"),
+      run.errors.contains("too large")
+        && run.errors.hasSuffix("boards/run: the board stopped before the command had ended\n"),
       "\(run.errors)")
   }
 

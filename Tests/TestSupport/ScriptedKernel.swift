@@ -198,7 +198,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     case LINUX_KVM_GET_VCPU_MMAP_SIZE: runPageSize
     case LINUX_KVM_CREATE_VM:
       // Type 0 are 40 bits.
-      if let most = capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue], most > 0, (argument == 0 ? 40 : argument) > most {
+      if let most = capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue], most > 0,
+        (argument == 0 ? 40 : argument) > most
+      {
         -Int(EINVAL)
       } else {
         make(.machine(Machine()))
