@@ -113,6 +113,31 @@ struct ProcessorsTests {
 
   // MARK: Kicks that come too early
 
+  @Test(arguments: both) func aCallOfAnotherProcessorsTakesNoKickBack(architecture: Architecture) throws {
+    let program = try Program(architecture, processors: 2)
+    let (isKicked, hasSlept) = (Flag(), Flag())
+    let results = Notes<Bool>()
+    program.kernel.program = { guest in
+      switch (guest.processor.number, guest.entry) {
+      case (0, 0):
+        linux_set_immediate_exit(guest.run, 1)
+        isKicked.set()
+        hasSlept.wait()
+        results(linux_immediate_exit(guest.run) != 0)
+        return -Int(EINTR)
+      case (0, _): return Self.exit(guest)
+      case (_, 0):
+        isKicked.wait()
+        return guest.systemCall(APPLET_CALL_SLEEP, 1_000_000)
+      default:
+        hasSlept.set()
+        return guest.spin()
+      }
+    }
+    #expect(program.run() == .success(.exited(status: 3)))
+    #expect(results.list == [true])
+  }
+
   /// A processor that is kicked just before it begins to wait in a system call of its own.
   private func lost(_ architecture: Architecture, isFirst: Bool) throws {
     let program = try Program(architecture, processors: 2)
