@@ -10,6 +10,16 @@ struct TransferBuffers {
   fileprivate(set) var output: [UInt8] = []
   /// Bytes of the output that were fetched already.
   fileprivate var fetched = 0
+
+  /// Adds to the output, and lets go of what was fetched once that is half of it: a guest that never fetches all makes the
+  /// monitor keep no more than twice what waits.
+  fileprivate mutating func add(_ bytes: [UInt8]) {
+    if fetched > output.count / 2 {
+      output.removeFirst(fetched)
+      fetched = 0
+    }
+    output += bytes
+  }
 }
 
 /// The transfer buffers, as GoTEE has them: the applet writes requests and reads responses, the monitor the reverse.
@@ -63,7 +73,7 @@ extension ExecCtx {
   /// - Throws: `ExecError.transferLimit` where more than `outputLimit` would wait.
   public func write(_ bytes: [UInt8]) throws(ExecError) {
     guard transfer.output.count - transfer.fetched + bytes.count <= Self.outputLimit else { throw .transferLimit }
-    transfer.output += bytes
+    transfer.add(bytes)
   }
 
   /// Answers the applet's present call for response bytes: places as many as wait and fit, and sets the call's result to their

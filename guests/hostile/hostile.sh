@@ -3,7 +3,7 @@
 #   KIND: RUNS runs, CALLS calls, ENDED ended by themselves, STOPPED stopped, ODD odd
 # Odd is a status that swiftlet does not have for such a guest, death by a signal among them; its messages follow.
 # ../files/code-N are programs of random instructions, where there are any. Then guests that make the monitor work as fast as
-# they can for SECONDS each, one for each FLOOD (output, rpc, random): the memory that the process has in use may not grow
+# they can for SECONDS each, one for each FLOOD (output, rpc, hoard, random): the memory that the process has in use may not grow
 # meanwhile, and a neighbour gets its turn. The same under a daemon for DAEMON-SECONDS, one of each kind at once, with what the
 # daemon has in use, what it keeps of them in files, and how many lines they put into its log.
 
@@ -67,7 +67,7 @@ daemon_floods() {
   swiftlet daemon --socket $SWIFTLET_SOCKET --state /run/hostile 2>/tmp/hostile-log &
   daemon=$!
   until swiftlet metrics >/dev/null 2>&1; do usleep 20000; done
-  kinds="output rpc random log values"
+  kinds="output rpc hoard random log values"
   for kind in $kinds; do swiftlet start --name $kind hostile-flood.elf $kind >/dev/null; done
   sleep 2
   for name in $kinds daemon; do
