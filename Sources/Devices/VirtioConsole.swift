@@ -46,7 +46,8 @@ public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendab
     switch queue {
     case Queue.transmit:
       serve(queue: queue) { () throws(QueueError) in
-        while let bytes = chain.readable.next(atMost: 4096) { output.write(UnsafeRawBufferPointer(bytes)) }
+        // A chain may hold all of the memory as often as it has descriptors: a run that is over does not wait for it.
+        while let bytes = chain.readable.next(atMost: 4096), output.write(UnsafeRawBufferPointer(bytes)) {}
         return 0
       }
       if hasOutput { return }

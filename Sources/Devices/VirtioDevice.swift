@@ -86,6 +86,9 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// The driver has reset the device.
   open func stopped() {}
 
+  /// The driver takes a queue back, by itself or with the device: what was taken from it is given back no more.
+  open func forget(queue: Int) {}
+
   // MARK: For subclasses and the I/O thread
 
   /// Runs `body` while no processor reaches the device.
@@ -107,8 +110,11 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
         left -= 1
       }
     } catch { fail(queue: queue, error) }
-    if queues[queue].wantsInterrupt() { raise(1) }
+    tell(queue: queue)
   }
+
+  /// Tells the driver, if it wants to know, that chains of a queue have come back.
+  public final func tell(queue: Int) { if queues[queue].wantsInterrupt() { raise(1) } }
 
   /// Fills the next chain of a queue with bytes from the device.
   /// - Returns: how many bytes the driver got; 0 where it offers no chain.
@@ -122,7 +128,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     }
     let count = chain.writable.write(bytes)
     queues[queue].giveBack(chain.head, written: count)
-    if queues[queue].wantsInterrupt() { raise(1) }
+    tell(queue: queue)
     return count
   }
 
@@ -144,7 +150,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// Gives a chain back to which nothing was written.
   public final func finish(queue: Int, _ head: UInt16) {
     queues[queue].giveBack(head, written: 0)
-    if queues[queue].wantsInterrupt() { raise(1) }
+    tell(queue: queue)
   }
 
   /// Tells the driver that the configuration has changed.
@@ -270,6 +276,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     guard let number = selectedQueue else { return }
     if offset == Register.queueReady {
       if value & 1 == 0 {
+        forget(queue: number)
         queues[number].reset()
       } else if !queues[number].isReady {
         do { try queues[number].start(in: memory) } catch { fail(queue: number, error) }
@@ -316,7 +323,10 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     queueSelector = 0
     offeredSelector = 0
     takenSelector = 0
-    for index in queues.indices { queues[index].reset() }
+    for index in queues.indices {
+      forget(queue: index)
+      queues[index].reset()
+    }
     stopped()
   }
 }
