@@ -82,7 +82,8 @@ public enum Worker {
     setLimits(request.limits, of: context)
     let requests = WorkerRequests(isDebug: request.isDebug)
     let services = AppletServices(configuration, values: WorkerFile.values.rawValue) {
-      requests.answer(context)
+      // What the daemon asks for is the first processor's to answer: registers and timers are its thread's.
+      if context.isFirstProcessorsCall { requests.answer(context) }
       return requests.isStopping || context.deadline.map { Clock.monotonic >= $0 } ?? false
     }
     context.server = services.server
