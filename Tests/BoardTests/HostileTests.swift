@@ -39,7 +39,7 @@ struct HostileTests {
   private static let kinds = [
     "calls", "calls in lockstep", "writes", "own code", "racing calls", "calls and writes in system mode",
     "random code",
-    "random code in system mode",
+    "random code in system mode", "drivers of Linux guests",
   ]
 
   /// What makes the monitor work as fast as it can, without its memory growing by 100 KiB.

@@ -37,10 +37,14 @@ try calls 2000 --timeout 10s hostile-calls.elf SEED 2000
 try "calls in lockstep" 200 --timeout 10s --shadows 2 hostile-calls.elf SEED 200
 try writes 20000 --timeout 2s hostile-memory.elf SEED 20000
 try "own code" 0 --timeout 2s hostile-code.elf SEED
-try "racing calls" 500 --timeout 10s --non-secure --cpus 2 system-race.elf SEED 500
+try "racing calls" 500 --timeout 10s --non-secure --cpus 3 system-race.elf SEED 500
 try "calls and writes in system mode" 500 --timeout 5s --non-secure system-hostile.elf SEED 500
 [ ! -e ../files/code-1 ] || try "random code" 0 --timeout 100ms ../files/code-SEED
 [ ! -e ../files/code-1 ] || try "random code in system mode" 0 --timeout 100ms --non-secure ../files/code-SEED
+
+truncate -s 16M /tmp/hostile-disk
+try "drivers of Linux guests" 200 --timeout 20s --linux hostile-driver.bin --memory 64M --cpus 2 --disk /tmp/hostile-disk \
+  --port p=/tmp/hostile-port --append seed=SEED,rounds=200
 
 resident() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status"; }
 
