@@ -40,13 +40,16 @@ public final class GuestOutput: @unchecked Sendable {
   }
 
   /// Writes bytes, at once.
-  func write(_ bytes: UnsafeRawBufferPointer) {
+  /// - Returns: false where more of them are of no use: the run is over.
+  func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    if giveUp() { return false }
     send { () throws(Errno) in
       hasBegun = true
       for byte in bytes { watcher.look(at: byte) }
       try console.put(bytes, giveUp: giveUp)
       try console.flush(giveUp: giveUp)
     }
+    return true
   }
 
   /// Writes what waits.

@@ -26,9 +26,8 @@ public enum DiskError: Error, Equatable, Sendable {
 
 /// A disk (virtio 1.2, 5.2 "Block Device") in a file or on a block device.
 ///
-/// A notification only signals an event (by the kernel where it can: KVM_IOEVENTFD), and the I/O thread does the work, outside
-/// the device's lock: a slow disk stops no processor. It does keep the other devices' I/O waiting, and a time limit or a
-/// signal, until the request is done.
+/// A notification only signals an event (by the kernel where it can: KVM_IOEVENTFD), and the I/O thread does the work: a
+/// slow disk stops no processor.
 public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
   private let file: OwnedFD
   private let isReadOnly: Bool
@@ -36,8 +35,6 @@ public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
   private let capacity: UInt64
   /// What the guest reads as the disk's serial number: 20 bytes at most.
   private let serial: [UInt8]
-  /// The request that the I/O thread works on.
-  private var request = DescriptorChain()
   /// Signalled when the queue holds requests.
   public let event: OwnedFD
 
@@ -49,7 +46,7 @@ public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
   }
 
   /// Requests and answers (virtio 1.2, 5.2.6).
-  private enum Request {
+  private enum Code {
     static let read: UInt32 = 0
     static let write: UInt32 = 1
     static let flush: UInt32 = 4
@@ -102,44 +99,131 @@ public final class VirtioBlock: VirtioDevice, IOSource, @unchecked Sendable {
 
   public func prepare() -> IOInterest { IOInterest(descriptor: event.number) }
 
+  /// Serves what is on offer, as far as it is not too much for the others who wait for this thread, the run's limit among them:
+  /// the rest is for the next turn. No bytes move under the device's lock: no processor waits for the disk.
   public func ready(_ events: IOEvents) {
     // The kernel may have counted several notifications: one look at the queue serves them all.
     _ = linux_event_take(event.number)
-    serveOutside(queue: 0, &request, perform)
+    var budget = Self.turn
+    var hasAnswered = false
+    while true {
+      let isUnderWay = withLock {
+        // For a request that is there, bytes move from here on: whoever forgets it waits.
+        if proceed(&hasAnswered), budget > 0 {
+          moving.acquire()
+          return true
+        }
+        if hasAnswered { tell(queue: 0) }
+        return false
+      }
+      guard isUnderWay else { break }
+      budget -= move(atMost: budget)
+      moving.release()
+    }
+    if budget <= 0 { _ = linux_event_signal(event.number) }
   }
 
-  private func perform(_ chain: inout DescriptorChain) throws(QueueError) -> Int {
+  /// A request that was taken.
+  private struct Request {
+    enum Task { case move(isWrite: Bool, offset: Int), flush, none }
+    var task: Task
+    /// Where the answer goes.
+    var status: BufferList
+    /// Bytes that could be written to the driver's buffers.
+    let room: Int
+    /// nil until it is known.
+    var answer: Answer?
+  }
+
+  /// The one that is under way: changed under the device's lock, and under `moving` alone while bytes move.
+  private var request: Request?
+  /// Its buffers.
+  private var buffers = DescriptorChain()
+  /// Held while bytes move.
+  private let moving = Lock()
+  /// Bytes that are moved in one turn of the I/O thread; a flush, whose time nobody knows, counts as all of them.
+  private static let turn = 1 << 20
+  /// What a request counts at least.
+  private static let least = 4096
+
+  public override func forget(queue: Int) {
+    // The driver may use its buffers for something else from here on.
+    moving.withLock { request = nil }
+  }
+
+  /// Answers the request under way if it is done, and takes the next one.
+  /// - Returns: whether one is under way.
+  private func proceed(_ hasAnswered: inout Bool) -> Bool {
+    if var request {
+      guard var answer = request.answer?.rawValue else { return true }
+      self.request = nil
+      withUnsafeMutableBytes(of: &answer) { _ = request.status.write(UnsafeRawBufferPointer($0)) }
+      queues[0].giveBack(buffers.head, written: request.room - buffers.writable.count + 1)
+      hasAnswered = true
+    }
+    guard isRunning, queues[0].isReady else { return false }
+    do throws(QueueError) {
+      guard try queues[0].take(&buffers, memory) else { return false }
+      request = try begin()
+      return true
+    } catch {
+      fail(queue: 0, error)
+      return false
+    }
+  }
+
+  /// What the request in the buffers asks for.
+  private func begin() throws(QueueError) -> Request {
     var header: (type: UInt32, reserved: UInt32, sector: UInt64) = (0, 0, 0)
-    let isWhole = withUnsafeMutableBytes(of: &header) { chain.readable.read(into: $0) == 16 }
-    guard isWhole, var status = chain.writable.splitLast(1) else { throw .request }
-    let room = chain.writable.count
-    var answer: UInt8
+    let isWhole = withUnsafeMutableBytes(of: &header) { buffers.readable.read(into: $0) == 16 }
+    guard isWhole, let status = buffers.writable.splitLast(1) else { throw .request }
+    var request = Request(task: .none, status: status, room: buffers.writable.count)
     switch header.type {
-    case Request.read: answer = transfer(header.sector, &chain.writable, isWrite: false).rawValue
-    case Request.write where !isReadOnly: answer = transfer(header.sector, &chain.readable, isWrite: true).rawValue
-    case Request.write: answer = Answer.failed.rawValue
-    case Request.flush: answer = (linux_datasync(file.number) < 0 ? Answer.failed : .done).rawValue
-    case Request.identify:
-      serial.withUnsafeBytes { _ = chain.writable.write($0) }
-      if serial.count < 20 { withUnsafeBytes(of: UInt8(0)) { _ = chain.writable.write($0) } }
-      answer = Answer.done.rawValue
-    default: answer = Answer.unsupported.rawValue
+    case Code.write where isReadOnly: request.answer = .failed
+    case Code.read, Code.write:
+      let isWrite = header.type == Code.write
+      let count = isWrite ? buffers.readable.count : buffers.writable.count
+      let sectors = UInt64(count / 512)
+      // Whole sectors, and not beyond the file's size, which the kernel gave as a signed number.
+      if count % 512 == 0, header.sector <= capacity, sectors <= capacity - header.sector {
+        request.task = .move(isWrite: isWrite, offset: Int(header.sector * 512))
+      } else {
+        request.answer = .failed
+      }
+    case Code.flush: request.task = .flush
+    case Code.identify:
+      serial.withUnsafeBytes { _ = buffers.writable.write($0) }
+      if serial.count < 20 { withUnsafeBytes(of: UInt8(0)) { _ = buffers.writable.write($0) } }
+      request.answer = .done
+    default: request.answer = .unsupported
     }
-    withUnsafeMutableBytes(of: &answer) { _ = status.write(UnsafeRawBufferPointer($0)) }
-    return room - chain.writable.count + 1
+    return request
   }
 
-  /// Moves whole sectors between the file and a request's buffers.
-  private func transfer(_ sector: UInt64, _ buffers: inout BufferList, isWrite: Bool) -> Answer {
-    let sectors = UInt64(buffers.count / 512)
-    guard buffers.count % 512 == 0, sector <= capacity, sectors <= capacity - sector else { return .failed }
-    // Not more than the file's size, which the kernel gave as a signed number.
-    var offset = Int(sector * 512)
-    while let bytes = buffers.next() {
-      let done = linux_transfer(file.number, isWrite, bytes.baseAddress, bytes.count, offset)
-      guard done == bytes.count else { return .failed }
-      offset += bytes.count
+  /// Does what the request under way asks for, or a part of it.
+  /// - Returns: what of the turn's budget it has cost.
+  private func move(atMost budget: Int) -> Int {
+    switch request?.task {
+    case .flush:
+      request?.answer = linux_datasync(file.number) < 0 ? .failed : .done
+      return budget
+    case .move(let isWrite, let start):
+      var done = 0
+      while done < budget {
+        let next = isWrite ? buffers.readable.next(atMost: budget - done) : buffers.writable.next(atMost: budget - done)
+        guard let bytes = next else {
+          request?.answer = .done
+          break
+        }
+        guard linux_transfer(file.number, isWrite, bytes.baseAddress, bytes.count, start + done) == bytes.count else {
+          request?.answer = .failed
+          break
+        }
+        done += bytes.count
+      }
+      request?.task = .move(isWrite: isWrite, offset: start + done)
+      return max(done, Self.least)
+    default: return Self.least
     }
-    return .done
   }
 }

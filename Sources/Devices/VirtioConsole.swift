@@ -53,7 +53,8 @@ public final class VirtioConsole: VirtioDevice, ConsoleTarget, @unchecked Sendab
     guard queue == Queue.transmit else { return }
     let isReady = transmitting.withLock {
       serveOutside(queue: queue, &sending) { (chain: inout DescriptorChain) throws(QueueError) in
-        while let bytes = chain.readable.next(atMost: 4096) { output.write(UnsafeRawBufferPointer(bytes)) }
+        // A chain may hold all of the memory as often as it has descriptors: a run that is over does not wait for it.
+        while let bytes = chain.readable.next(atMost: 4096), output.write(UnsafeRawBufferPointer(bytes)) {}
         return 0
       }
     }

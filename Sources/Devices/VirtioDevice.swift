@@ -91,6 +91,9 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// The driver has reset the device.
   open func stopped() {}
 
+  /// The driver takes a queue back, by itself or with the device: what was taken from it is given back no more.
+  open func forget(queue: Int) {}
+
   // MARK: For subclasses and the I/O thread
 
   /// Runs `body` while no processor reaches the device.
@@ -112,7 +115,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
         left -= 1
       }
     } catch { fail(queue: queue, error) }
-    if queues[queue].wantsInterrupt() { raise(1) }
+    tell(queue: queue)
   }
 
   /// Serves a queue as `serve` does, but outside the lock while `body` works, which may take its time. By one thread at a time
@@ -144,7 +147,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
         queues[queue].giveBack(chain.head, written: written)
         left -= 1
         if left > 0 { takeOutside(queue, &chain, &left) }
-        if left == 0, queues[queue].wantsInterrupt() { raise(1) }
+        if left == 0 { tell(queue: queue) }
       }
     }
     return isReady
@@ -160,6 +163,9 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     }
   }
 
+  /// Tells the driver, if it wants to know, that chains of a queue have come back.
+  public final func tell(queue: Int) { if queues[queue].wantsInterrupt() { raise(1) } }
+
   /// Fills the next chain of a queue with bytes from the device.
   /// - Returns: how many bytes the driver got; 0 where it offers no chain.
   public final func send(queue: Int, _ bytes: UnsafeRawBufferPointer) -> Int {
@@ -172,7 +178,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     }
     let count = chain.writable.write(bytes)
     queues[queue].giveBack(chain.head, written: count)
-    if queues[queue].wantsInterrupt() { raise(1) }
+    tell(queue: queue)
     return count
   }
 
@@ -194,7 +200,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
   /// Gives a chain back to which nothing was written.
   public final func finish(queue: Int, _ head: UInt16) {
     queues[queue].giveBack(head, written: 0)
-    if queues[queue].wantsInterrupt() { raise(1) }
+    tell(queue: queue)
   }
 
   /// Tells the driver that the configuration has changed.
@@ -322,6 +328,7 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     if offset == Register.queueReady {
       if value & 1 == 0 {
         epoch &+= 1
+        forget(queue: number)
         queues[number].reset()
       } else if !queues[number].isReady {
         do { try queues[number].start(in: memory) } catch { fail(queue: number, error) }
@@ -369,7 +376,10 @@ open class VirtioDevice: MMIODevice, @unchecked Sendable {
     queueSelector = 0
     offeredSelector = 0
     takenSelector = 0
-    for index in queues.indices { queues[index].reset() }
+    for index in queues.indices {
+      forget(queue: index)
+      queues[index].reset()
+    }
     stopped()
   }
 }

@@ -63,6 +63,10 @@ extension ExecCtx {
     }
   }
 
+  /// Whether the call that is being answered comes from the first processor, on whose thread this is then; a secure context
+  /// has no other.
+  public var isFirstProcessorsCall: Bool { processors?.caller.map { $0 === control } ?? true }
+
   /// How many processors it has.
   public var processorCount: Int { 1 + (processors?.others.count ?? 0) }
 

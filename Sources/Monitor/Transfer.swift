@@ -10,6 +10,26 @@ struct TransferBuffers {
   fileprivate(set) var output: [UInt8] = []
   /// Bytes of the output that were fetched already.
   fileprivate var fetched = 0
+  /// The call whose bytes are in the input, and whose requests are not all answered: a stop or a limit came in between.
+  fileprivate var underWay: CallUnderWay?
+
+  /// A call, as it is known again when it is made anew: who makes it, from where, with what.
+  struct CallUnderWay: Equatable {
+    let caller: ObjectIdentifier
+    let pc: UInt64
+    let address: UInt64
+    let count: UInt64
+  }
+
+  /// Adds to the output, and lets go of what was fetched once that is half of it: a guest that never fetches all makes the
+  /// monitor keep no more than twice what waits.
+  fileprivate mutating func add(_ bytes: [UInt8]) {
+    if fetched > output.count / 2 {
+      output.removeFirst(fetched)
+      fetched = 0
+    }
+    output += bytes
+  }
 }
 
 /// The transfer buffers, as GoTEE has them: the applet writes requests and reads responses, the monitor the reverse.
@@ -64,7 +84,7 @@ extension ExecCtx {
   /// - Throws: `ExecError.transferLimit` where more than `outputLimit` would wait.
   public func write(_ bytes: [UInt8]) throws(ExecError) {
     guard transfer.output.count - transfer.fetched + bytes.count <= Self.outputLimit else { throw .transferLimit }
-    transfer.output += bytes
+    transfer.add(bytes)
   }
 
   /// Answers the applet's present call for response bytes: places as many as wait and fit, and sets the call's result to their
@@ -99,14 +119,32 @@ extension ExecCtx {
   /// Has no effect, as in GoTEE: the buffers live as long as the context.
   public func close() {}
 
-  /// Answers the whole requests in the input buffer; what is left of it is the beginning of the next.
-  func serveRequests() throws(ExecError) {
+  /// Takes the present call's bytes, unless it is made anew after a stop, which has them, and answers what is whole of them.
+  func takeRequests() throws(ExecError) {
+    // A program in system mode has its PC elsewhere: each of its processors makes one call at a time.
+    let present = TransferBuffers.CallUnderWay(
+      caller: ObjectIdentifier(processors?.caller ?? control), pc: isSecure ? pc : 0, address: a1, count: a2)
+    if transfer.underWay == present { transfer.underWay = nil } else { try recv() }
+    try serveRequests(of: present)
+  }
+
+  /// Answers the whole requests in the input buffer; what is left of it is the beginning of the next. Between two of them a
+  /// stop or a limit may come: the call is made again then.
+  private func serveRequests(of present: TransferBuffers.CallUnderWay) throws(ExecError) {
+    var hasServed = false
     while true {
       let found = transfer.input.withUnsafeBytes { RequestScanner.scan($0) }
       switch found {
       case .incomplete: return
       case .malformed: throw .badRequest
       case .request(let range, let id):
+        if hasServed {
+          do { try checkStopsInCall() } catch {
+            transfer.underWay = present
+            throw error
+          }
+        }
+        hasServed = true
         let response = transfer.input.withUnsafeBytes { bytes in
           server.serve(
             UnsafeRawBufferPointer(rebasing: bytes[range]), id: id.map { UnsafeRawBufferPointer(rebasing: bytes[$0]) })

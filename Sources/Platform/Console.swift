@@ -8,6 +8,8 @@ public final class Console {
 
   /// Most bytes that wait for the end of their line.
   public static let capacity = 4096
+  /// Most bytes that are sent without a look at whether to give up, and at how much a history holds: a pipe's worth.
+  public static let piece = 64 << 10
 
   /// For output to a file: about how many bytes of it to keep. Older ones become a hole, so that what is in the file stays
   /// where it is. What a full disk refuses is lost, and the applet not told. nil for what is no file of the monitor's own.
@@ -28,7 +30,8 @@ public final class Console {
 
   deinit { buffer.deallocate() }
 
-  /// Asked each time a signal interrupts the sending: whether to give up, and lose what was not sent.
+  /// Asked each time a signal interrupts the sending, and behind each piece of what is more than one: whether to give up, and
+  /// lose what was not sent.
   public typealias GiveUp = () -> Bool
 
   /// Takes one byte; a line feed, or a full buffer, sends what has gathered.
@@ -40,9 +43,16 @@ public final class Console {
     if byte == 0x0a || count == Self.capacity { try flush(giveUp: giveUp) }
   }
 
-  /// Takes any number of bytes; they are sent up to the last line feed among them.
+  /// Takes any number of bytes; they are sent up to the last line feed among them, and in pieces where they are many.
   /// - Throws: the kernel's error where they cannot be sent; EINTR after giving up.
-  public func put(_ bytes: UnsafeRawBufferPointer, giveUp: GiveUp) throws(Errno) {
+  public func put(_ all: UnsafeRawBufferPointer, giveUp: GiveUp) throws(Errno) {
+    var bytes = all
+    while bytes.count > Self.piece {
+      try flush(giveUp: giveUp)
+      try send(UnsafeRawBufferPointer(rebasing: bytes[..<Self.piece]), giveUp)
+      if giveUp() { throw .interrupted }
+      bytes = UnsafeRawBufferPointer(rebasing: bytes[Self.piece...])
+    }
     let end = (bytes.lastIndex(of: 0x0a) ?? -1) + 1
     var rest = bytes[end...]
     if end > 0 {
@@ -108,6 +118,8 @@ public final class Console {
         continue
       }
       rest = UnsafeRawBufferPointer(rebasing: rest[(try checked(result))...])
+      // A signal that comes when a part is sent shows in no other way.
+      if !rest.isEmpty, giveUp() { throw .interrupted }
     }
   }
 }

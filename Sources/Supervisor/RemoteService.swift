@@ -15,9 +15,13 @@ package final class RemoteService {
   private var received: [UInt8] = []
   private var calls: Int64 = 0
   private let interrupted: () -> Bool
+  /// Whether the present call has come back from a wait before.
+  private var hasWaited = false
 
   /// Nanoseconds that it has for an answer.
   static let patience: Int64 = 5_000_000_000
+  /// Nanoseconds after which a wait looks up: what interrupts it may have come just before it began.
+  private static let look: Int64 = 100_000_000
   /// Most bytes of an answer.
   private static let longest = 256 << 10
 
@@ -36,6 +40,7 @@ package final class RemoteService {
       throw RPCError("\(name): nobody serves it at \(address): start the service before the applet")
     }
     calls += 1
+    hasWaited = false
     let end = Clock.monotonic + Self.patience
     let request = JSONValue.object([
       JSONMember("method", .string(method)), JSONMember("params", .array([parameter])),
@@ -51,8 +56,8 @@ package final class RemoteService {
       } else {
         try check(result)
         do { try wait(descriptor, POLLOUT, end) } catch {
-          // After half a request no other can be sent.
-          if rest.count < message.count { _ = lost("") }
+          // Behind a part of this request the next one would be none.
+          if rest.count < message.count { drop() }
           throw error
         }
       }
@@ -106,18 +111,25 @@ package final class RemoteService {
     guard result == -Int(EAGAIN) || result == -Int(EINTR) else { throw lost("it has ended") }
   }
 
-  /// Waits until there is room to send, or something to receive.
+  /// Waits a moment for room to send, or something to receive. Whether to give up is asked whenever there is neither, and each
+  /// time from a call's second wait on: a service that sends without end is no reason to wait for its right answer.
   private func wait(_ descriptor: Int32, _ events: Int32, _ end: Int64) throws(RPCError) {
     let left = end - Clock.monotonic
     guard left > 0 else { throw RPCError("\(name): no answer within 5 seconds") }
     var wanted = pollfd(fd: descriptor, events: Int16(events), revents: 0)
-    if linux_poll_for(&wanted, 1, left) <= 0, interrupted() { throw RPCError("\(name): the applet is being stopped") }
+    let isReady = linux_poll_for(&wanted, 1, min(left, Self.look)) > 0
+    if !isReady || hasWaited, interrupted() { throw RPCError("\(name): the applet is being stopped") }
+    hasWaited = true
   }
 
   /// The connection is of no use any more.
   private func lost(_ reason: StaticString) -> RPCError {
+    drop()
+    return RPCError("\(name): \(reason)")
+  }
+
+  private func drop() {
     connection = nil
     received = []
-    return RPCError("\(name): \(reason)")
   }
 }

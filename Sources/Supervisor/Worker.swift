@@ -83,7 +83,8 @@ public enum Worker {
     setLimits(request.limits, of: context, since: began)
     let requests = WorkerRequests(request, began: began)
     let services = AppletServices(configuration, values: WorkerFile.values.rawValue) {
-      requests.answer(context)
+      // What the daemon asks for is the first processor's to answer: registers and timers are its thread's.
+      if context.isFirstProcessorsCall { requests.answer(context) }
       return requests.isStopping || context.deadline.map { Clock.monotonic >= $0 } ?? false
     }
     context.server = services.server

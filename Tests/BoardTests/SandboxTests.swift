@@ -38,11 +38,11 @@ struct SandboxTests {
       "make a user namespace", "load a kernel module", "make a call that does not exist",
     ]
     let done = ["write", "take random numbers", "map memory"]
-    return ["one", "several", "linux", "worker"].map { filter in
+    return ["one", "several", "linux", "worker", "worker-several"].map { filter in
       // Where a port's socket is removed, which another process does, the answer is no end.
       let removal = "remove a file: " + (filter == "linux" ? "EACCES" : "killed")
       // A worker talks to the daemon, and to services, over sockets that it has.
-      let ends = killed.map { "\($0): \(filter == "worker" && $0 == "send a descriptor" ? "done" : "killed")" }
+      let ends = killed.map { "\($0): \(filter.hasPrefix("worker") && $0 == "send a descriptor" ? "done" : "killed")" }
       let lines =
         opened.map { $0 + ": EACCES" } + ["open by openat2: killed", removal] + ends + done.map { $0 + ": done" }
       return Case(

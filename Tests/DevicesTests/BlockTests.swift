@@ -140,6 +140,35 @@ struct BlockTests {
     #expect(driver.content(data.0, 100) + driver.content(data.1, 412) == [UInt8](repeating: 5, count: 512))
   }
 
+  /// A chain that names the same memory again and again is served over several turns of the I/O thread, which looks after others
+  /// in between; and a driver that resets the device meanwhile gets nothing of it.
+  @Test func muchIsReadInTurns() throws {
+    #expect(truncate(path, 8 << 20) == 0)
+    try attach()
+    let device = driver.device as! VirtioBlock
+    let (data, status) = (driver.buffer(256 << 10), driver.buffer([0xff]))
+    func isSignalled() -> Bool { linux_can_read(device.event.number) }
+    for isReset in [false, true] {
+      startAnew()
+      _ = linux_event_take(device.event.number)
+      let before = driver.usedCount(0)
+      driver.request(
+        queue: 0, read: [Self.header(0, 0)],
+        write: [(UInt64, Int)](repeating: (data, 256 << 10), count: 13) + [(status, 1)])
+      for _ in 0..<3 {
+        device.ready(.input)
+        #expect(isSignalled() && driver.usedCount(0) == before)
+      }
+      if isReset { startAnew() }
+      device.ready(.input)
+      #expect(!isSignalled())
+      #expect(driver.usedCount(0) == (isReset ? 0 : before &+ 1))
+      #expect(driver.content(status, 1) == [isReset ? 0xff : 0])
+      driver.bytes(status, 1)[0] = 0xff
+    }
+    #expect(perform(0, sector: 3, read: 512).1 == [UInt8](repeating: 3, count: 512))
+  }
+
   @Test func requestsWithoutHeaderOrAnswerFail() throws {
     try attach()
     for (read, write) in [([[0, 0, 0]], 1), ([Self.header(0)], 0), ([], 1)] as [([[UInt8]], Int)] {

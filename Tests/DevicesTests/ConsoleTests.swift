@@ -25,6 +25,28 @@ struct VirtioConsoleTests {
     #expect(driver.usedElement(0, queue: 1).written == 0)
   }
 
+  /// A chain that holds the whole memory many times is not written to its end once the run is over.
+  @Test func aRunThatIsOverIsNotWaitedFor() throws {
+    let asked = Recorder<Bool>()
+    let output = GuestOutput(
+      descriptor: pipe.input,
+      giveUp: {
+        asked.add(true)
+        return asked.values.count > 3
+      }, onFailure: { _ in })
+    let console = VirtioConsole(output: output, memory: driver.memory, interrupt: driver.interrupt, complain: { _ in })
+    driver.attach(console)
+    for number in 0..<16 as Range<UInt16> {
+      driver.put(
+        .init(address: Driver.base, count: 1 << 20, flags: number < 15 ? Driver.next : 0, next: number + 1),
+        at: number, queue: 1)
+    }
+    driver.offer(0, queue: 1)
+    driver.notify(1)
+    #expect(asked.values.count == 4)
+    #expect(driver.usedCount(1) == 1)
+  }
+
   @Test func whatIsTypedComesIn() {
     #expect(console.room == 0)
     let buffer = driver.buffer(64)

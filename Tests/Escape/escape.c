@@ -1,7 +1,7 @@
 // What an attacker would try who has taken over a process that runs applets: each attempt in a process of its own, which
 // first enters the sandbox by the product's own code (Sources/CLinux/sandbox.c) in the order of Sandbox.enter, with the
 // filter of processes that run one copy of a guest, or several, or Linux, or of the daemon's workers.
-//   escape one|several|linux|worker
+//   escape one|several|linux|worker|worker-several
 // prints a line an attempt: its name, and "killed" (SIGSYS), the name of the errno that refuses it, "done" for what succeeds.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -148,8 +148,9 @@ static const struct {
     {"map memory", map_memory},
 };
 
-// What Sandbox.enter does.
+// What Sandbox.enter does, and before it a worker to its limits.
 static int enter(enum linux_filter_kind kind) {
+  linux_limit_process(66, kind != LINUX_FILTER_ONE && kind != LINUX_FILTER_WORKER);
   if (linux_drop_capabilities() < 0 || linux_hide_memory() < 0 || linux_no_new_privileges() < 0) return -1;
   long landlock = linux_landlock();
   if (landlock < 0 && landlock != -ENOSYS && landlock != -EOPNOTSUPP) return -1;
@@ -161,7 +162,8 @@ int main(int count, char **words) {
   enum linux_filter_kind kind = count < 2 ? LINUX_FILTER_ONE
                                 : strcmp(words[1], "several") == 0 ? LINUX_FILTER_SEVERAL
                                 : strcmp(words[1], "linux") == 0 ? LINUX_FILTER_LINUX
-                                : strcmp(words[1], "worker") == 0 ? LINUX_FILTER_WORKER : LINUX_FILTER_ONE;
+                                : strcmp(words[1], "worker") == 0 ? LINUX_FILTER_WORKER
+                                : strcmp(words[1], "worker-several") == 0 ? LINUX_FILTER_WORKER_SEVERAL : LINUX_FILTER_ONE;
   close(open("/tmp/escape", O_WRONLY | O_CREAT, 0600));
   kvm = open("/dev/kvm", O_RDWR);
   machine = ioctl(kvm, KVM_CREATE_VM, 0);

@@ -82,6 +82,55 @@ struct ConsoleTests {
   private let box = Box()
   private final class Box { var text = "" }
 
+  /// However much one call writes, whoever limits it is asked, and a file keeps its history and no more.
+  @Test(arguments: [UInt8(0x0a), 0x78]) func muchIsSentInPieces(byte: UInt8) throws {
+    let file = try #require(tmpfile())
+    defer { fclose(file) }
+    let console = Console(descriptor: fileno(file))
+    console.history = 256 << 10
+    var asked = 0
+    var most: Int64 = 0
+    let bytes = [UInt8](repeating: byte, count: 4 << 20)
+    try Self.put(bytes, to: console) {
+      var status = stat()
+      fstat(fileno(file), &status)
+      most = max(most, Int64(status.st_blocks) * 512)
+      asked += 1
+      return false
+    }
+    try console.flush { false }
+    #expect(linux_size(fileno(file)) == 4 << 20)
+    #expect(asked == 63)
+    #expect(most <= 448 << 10)
+    asked = 0
+    #expect(throws: Errno.interrupted) {
+      try Self.put(bytes, to: console) {
+        asked += 1
+        return asked == 2
+      }
+    }
+    #expect(linux_size(fileno(file)) == 4 << 20 + 128 << 10)
+  }
+
+  /// A signal amid a write that has sent a part shows as a short count alone.
+  @Test func aPartThatWasSentIsNoReasonNotToAsk() throws {
+    var pair: [Int32] = [-1, -1]
+    try #require(pipe(&pair) == 0)
+    defer { for descriptor in pair { _ = linux_close(descriptor) } }
+    // Of the 64 KiB that a pipe takes a page is left.
+    let most = [UInt8](repeating: 0, count: 60 << 10)
+    #expect(linux_write(pair[1], most, most.count) == most.count)
+    let wasBlocked = linux_kick_unblock()
+    defer { if wasBlocked != 0 { linux_kick_block() } }
+    #expect(linux_kick_install() == 0)
+    let timer = try KickTimer(.wall)
+    try timer.set(nanoseconds: 20_000_000)
+    let console = Console(descriptor: pair[1])
+    #expect(throws: Errno.interrupted) {
+      try Self.put([UInt8](repeating: 0x0a, count: 10_000), to: console) { true }
+    }
+  }
+
   @Test func aFullDiskIsAnError() throws {
     let full = Int32(linux_open("/dev/full", O_WRONLY, 0))
     defer { _ = linux_close(full) }

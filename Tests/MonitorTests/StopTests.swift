@@ -98,6 +98,33 @@ struct StopTests {
     #expect(results.list == [5])
   }
 
+  /// Of many requests at once the rest waits for the next run, and none is answered twice.
+  @Test(arguments: Host.all) func manyRequestsAreStoppedAndAnsweredOnce(host: Host) throws {
+    let fixture = try Fixture(host)
+    let context = fixture.context
+    let requests = Array((1...9).map { #"{"method":"T.Do","params":[\#($0)],"id":1}"# }.joined().utf8)
+    let served = Notes<Int64>()
+    context.server.register("T.Do") { (number: Int64) throws(RPCError) -> Int64 in
+      served(number)
+      if number % 3 == 0 { context.stop() }
+      return number
+    }
+    fixture.kernel.program = { guest in
+      if guest.pc == 0x8000_0040 {
+        guest.store(requests, at: Fixture.heap)
+        return guest.call(APPLET_CALL_RPC_REQUEST, Fixture.heap, UInt64(requests.count))
+      }
+      return guest.call(APPLET_CALL_EXIT, 0)
+    }
+    #expect(fixture.run() == .success(.stopped))
+    #expect(served.list == [1, 2, 3])
+    #expect(fixture.run() == .success(.stopped))
+    #expect(fixture.run() == .success(.stopped))
+    #expect(served.list == Array(1...9))
+    #expect(fixture.run() == .success(.exited(status: 0)))
+    #expect(served.list.count == 9)
+  }
+
   @Test func aLargeRequestForRandomBytesIsStopped() throws {
     let host = Host.all[2]
     let kernel = ScriptedKernel(host.architecture)

@@ -71,6 +71,22 @@ struct TransferTests {
     }
   }
 
+  /// A guest that always leaves a byte to fetch makes the monitor keep no more.
+  @Test(arguments: Host.all) func whatWasFetchedIsForgottenWhereSomeAlwaysWaits(host: Host) throws {
+    let fixture = try called(host, Fixture.heap, 60_000)
+    let context = fixture.context
+    try context.write([0])
+    for round in 1...100 as ClosedRange<UInt8> {
+      try context.write([UInt8](repeating: round, count: 60_000))
+      // The frame's second argument is the result's place no longer.
+      #expect(try context.flush(errno: nil) == 60_000)
+      let bytes = fixture.bytes(at: Fixture.heap, count: 60_000)
+      #expect(bytes[0] == round - 1 && bytes[1] == round && bytes[59_999] == round)
+      #expect(context.transfer.output.count <= 120_001)
+    }
+    #expect(context.transfer.output.capacity < 1 << 18)
+  }
+
   @Test(arguments: Host.all) func pokeWritesWhatNoAppletMayAndNothingOutside(host: Host) throws {
     let fixture = try called(host, 0, 0)
     let context = fixture.context

@@ -139,22 +139,53 @@ struct RemoteServiceTests {
     #expect(throws: RPCError.self) { try service.call("Thing.Do", .null) }
   }
 
-  @Test("that do not take a whole request in time are left, and sent nothing behind the half of it")
-  func halfSent() throws {
+  /// A service that does something without end, from the moment it is connected to.
+  private func endless(
+    interrupted: @escaping () -> Bool, _ body: @escaping @Sendable (Int32) -> Bool
+  ) throws -> RemoteService {
     let path = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString.prefix(8))").path
     let listener = Int32(linux_listen_at(path, 0o600))
     try #require(listener >= 0)
-    defer {
-      _ = linux_close(listener)
-      unlink(path)
+    signal(SIGPIPE, SIG_IGN)
+    let service = RemoteService(
+      try #require(ServiceAddress(name: "Thing", address: "unix:" + path)), interrupted: interrupted)
+    let connection = Int32(linux_accept(listener))
+    try #require(connection >= 0)
+    _ = linux_close(listener)
+    unlink(path)
+    Foundation.Thread.detachNewThread {
+      while body(connection) {}
+      _ = linux_close(connection)
     }
-    // More than a socket holds; nobody reads it.
-    let service = RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:" + path))) { false }
-    #expect(throws: RPCError("Thing: no answer within 5 seconds")) {
-      try service.call("Thing.Do", .string(String(repeating: "x", count: 1 << 20)))
+    return service
+  }
+
+  @Test("are no reason not to stop, be they silent or never silent", arguments: [false, true])
+  func interruption(isFlood: Bool) throws {
+    let answer = Array((String(repeating: #"{"id":99,"result":1}"#, count: 100)).utf8)
+    let begin = linux_clock(CLOCK_MONOTONIC)
+    // A stop that comes amid the wait, and without a signal that this thread would see.
+    let service = try endless(interrupted: { linux_clock(CLOCK_MONOTONIC) - begin > 300_000_000 }) { connection in
+      var wanted = pollfd(fd: connection, events: Int16(POLLOUT), revents: 0)
+      if !isFlood { wanted.events = 0 }
+      guard poll(&wanted, 1, 10000) == 0 || wanted.revents & Int16(POLLHUP | POLLERR) == 0 else { return false }
+      if isFlood { _ = linux_write(connection, answer, answer.count) }
+      return true
     }
-    #expect(throws: RPCError("Thing: nobody serves it at \(path): start the service before the applet")) {
-      try service.call("Thing.Do", .null)
+    #expect(throws: RPCError("Thing: the applet is being stopped")) { try service.call("Thing.Do", .null) }
+    #expect(linux_clock(CLOCK_MONOTONIC) - begin < 3_000_000_000)
+  }
+
+  @Test("that took half a request are not given the next one behind it")
+  func half() throws {
+    let service = try endless(interrupted: { true }) { connection in
+      var wanted = pollfd(fd: connection, events: 0, revents: 0)
+      return poll(&wanted, 1, 10000) == 0
+    }
+    let long = JSONValue.string(String(repeating: "x", count: 4 << 20))
+    #expect(throws: RPCError("Thing: the applet is being stopped")) { try service.call("Thing.Do", long) }
+    #expect { try service.call("Thing.Do", .null) } throws: {
+      ($0 as? RPCError)?.message.contains("nobody serves it") == true
     }
   }
 

@@ -1,5 +1,5 @@
-/* Makes the monitor work as fast as it can, for ever (argument: output, rpc, random, log or values): lines, requests, random
- * numbers, lines of the daemon's log, values to keep. */
+/* Makes the monitor work as fast as it can, for ever (argument: output, rpc, hoard, random, log or values): lines, requests,
+ * requests whose responses are never fetched to their end, random numbers, lines of the daemon's log, values to keep. */
 #include "hostile.h"
 
 static uint8_t room[1 << 14];
@@ -7,6 +7,20 @@ static uint8_t room[1 << 14];
 static void request(const char *text, size_t length) {
   applet_rpc_request(text, length);
   applet_rpc_response(room, sizeof room);
+}
+
+/* Asks for much, and never fetches all: of the responses one always waits. */
+static void hoard(void) {
+  static char echo[60000] = "{\"method\":\"RPC.Echo\",\"params\":[\"", response[sizeof echo];
+  static const char end[] = "\"],\"id\":1}", around[] = "{\"id\":1,\"result\":\"\",\"error\":null}\n";
+  size_t head = strlen(echo), tail = sizeof echo - sizeof end;
+  memset(echo + head, '.', tail - head);
+  memcpy(echo + tail, end, sizeof end);
+  applet_rpc_request(echo, sizeof echo - 1);
+  for (;;) {
+    applet_rpc_request(echo, sizeof echo - 1);
+    applet_rpc_response(response, tail - head + sizeof around - 1);
+  }
 }
 
 int main(void) {
@@ -24,6 +38,9 @@ int main(void) {
   size_t head = strlen(set), tail = sizeof set - sizeof end;
   memset(set + head, '.', tail - head);
   memcpy(set + tail, end, sizeof end);
+  if (text_after(what, "hoard") != NULL) {
+    hoard();
+  }
   for (;;) {
     if (text_after(what, "rpc") != NULL) {
       request(echo, sizeof echo - 1);

@@ -4,7 +4,7 @@
 # Odd is a status that swiftlet does not have for such a guest, death by a signal among them; its messages follow. What was
 # stopped says why: 133 is a machine that is to start anew, and what a shell makes of a Swift trap on arm64, too.
 # ../files/code-N are programs of random instructions, where there are any. Then guests that make the monitor work as fast as
-# they can for SECONDS each, one for each FLOOD (output, rpc, random): the memory that the process has in use may not grow
+# they can for SECONDS each, one for each FLOOD (output, rpc, hoard, random): the memory that the process has in use may not grow
 # meanwhile, and a neighbour gets its turn. The same under a daemon for DAEMON-SECONDS, one of each kind at once, with what the
 # daemon has in use, what it keeps of them in files, and how many lines they put into its log.
 
@@ -45,10 +45,14 @@ try calls 2000 --timeout 10s hostile-calls.elf SEED 2000
 try "calls in lockstep" 200 --timeout 10s --shadows 2 hostile-calls.elf SEED 200
 try writes 20000 --timeout 2s hostile-memory.elf SEED 20000
 try "own code" 0 --timeout 2s hostile-code.elf SEED
-try "racing calls" 500 --timeout 10s --non-secure --cpus 2 system-race.elf SEED 500
+try "racing calls" 500 --timeout 10s --non-secure --cpus 3 system-race.elf SEED 500
 try "calls and writes in system mode" 500 --timeout 5s --non-secure system-hostile.elf SEED 500
 [ ! -e ../files/code-1 ] || try "random code" 0 --timeout 100ms ../files/code-SEED
 [ ! -e ../files/code-1 ] || try "random code in system mode" 0 --timeout 100ms --non-secure ../files/code-SEED
+
+truncate -s 16M /tmp/hostile-disk
+try "drivers of Linux guests" 200 --timeout 20s --linux hostile-driver.bin --memory 64M --cpus 2 --disk /tmp/hostile-disk \
+  --port p=/tmp/hostile-port --append seed=SEED,rounds=200
 
 resident() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status"; }
 
@@ -75,7 +79,7 @@ daemon_floods() {
   swiftlet daemon --socket $SWIFTLET_SOCKET --state /run/hostile 2>/tmp/hostile-log &
   daemon=$!
   until swiftlet metrics >/dev/null 2>&1; do usleep 20000; done
-  kinds="output rpc random log values"
+  kinds="output rpc hoard random log values"
   for kind in $kinds; do swiftlet start --name $kind hostile-flood.elf $kind >/dev/null; done
   sleep 2
   for name in $kinds daemon; do

@@ -1,14 +1,15 @@
-/* Calls by a block of memory while another processor changes the block, and what it points to, all the time (arguments:
- * seed, number of calls). Whatever the two come to, every value that can be there is one that the monitor must take. */
+/* Two processors call by blocks of memory, and they and a third, where there is one, change both blocks, and what they point to,
+ * all the time (arguments: seed, number of calls). Whatever the two come to, every value that can be there is one that the monitor must take. */
 #include "firmware.h"
 #include "rpc.h"
 
-static char stack[4096] __attribute__((aligned(64)));
-static struct applet_block block __attribute__((aligned(32)));
+static char stacks[2][4096] __attribute__((aligned(64)));
+static struct applet_block blocks[2] __attribute__((aligned(32)));
 static uint8_t room[1 << 15];
 /* By a block it might be asked for anything, and what is no request ends the program: this one is handed over in registers. */
 static char request[] = RPC_ECHO("1");
 static volatile uint64_t changes;
+static uint64_t seed;
 static volatile int is_over;
 
 static uint64_t next(uint64_t *state) {
@@ -19,11 +20,10 @@ static uint64_t next(uint64_t *state) {
 }
 
 /* A call that neither waits nor ends the program, with a buffer in the room whatever address goes with which length. */
-static void change(uint64_t *state) {
+static void change(uint64_t *state, volatile struct applet_block *call) {
   static const uint64_t numbers[] = {APPLET_CALL_NANOTIME,  APPLET_CALL_GETRANDOM, APPLET_CALL_RPC_RESPONSE,
                                      APPLET_CALL_WRITE,     APPLET_CALL_READ,      APPLET_CALL_YIELD,
                                      APPLET_CALL_ARGUMENTS, 0x777,                 ~0ull};
-  volatile struct applet_block *call = &block;
   call->number = numbers[next(state) % (sizeof numbers / sizeof numbers[0])];
   call->arguments[0] = (uint64_t)room + next(state) % (sizeof room / 2);
   call->arguments[1] = next(state) % (sizeof room / 2);
@@ -32,31 +32,44 @@ static void change(uint64_t *state) {
   changes++;
 }
 
-static void race(uint64_t seed) {
-  uint64_t state = seed;
+static void take(uint64_t number) {
+  if (applet_call(APPLET_CALL_BLOCK, (uint64_t)&blocks[number], 0, 0) != 0) {
+    panic("no block");
+  }
+}
+
+static void race(uint64_t number) {
+  uint64_t state = (seed + number) * 0x9e3779b97f4a7c15ull + 1;
+  if (number == 1) {
+    change(&state, &blocks[1]);
+    take(1);
+  }
   while (!is_over) {
-    change(&state);
+    change(&state, &blocks[next(&state) % 2]);
+    if (number == 1) {
+      change(&state, &blocks[1]);
+      applet_call(APPLET_CALL_BY_BLOCK, 0, 0, 0);
+    }
   }
 }
 
 int main(const void *tree) {
   struct arguments arguments;
   arguments_of_tree(&arguments, tree);
-  uint64_t seed = argument(&arguments, 1) ? number_from(argument(&arguments, 1)) : 1;
+  seed = argument(&arguments, 1) ? number_from(argument(&arguments, 1)) : 1;
   uint64_t count = argument(&arguments, 2) ? number_from(argument(&arguments, 2)) : 1000;
   uint64_t state = seed * 0x9e3779b97f4a7c15ull + 1;
-  change(&state);
-  if (applet_call(APPLET_CALL_BLOCK, (uint64_t)&block, 0, 0) != 0) {
-    panic("no block");
-  }
-  if (processor_start(1, race, next(&state), stack + sizeof stack) != 0) {
+  change(&state, &blocks[0]);
+  take(0);
+  if (processor_start(1, race, 1, stacks[0] + sizeof stacks[0]) != 0) {
     panic("processor 1 does not start");
   }
+  processor_start(2, race, 2, stacks[1] + sizeof stacks[1]);
   while (changes < 2) {
   }
   for (uint64_t i = 0; i < count; i++) {
     /* The result of the last call stands where the number does, and 0 would be exit. */
-    change(&state);
+    change(&state, &blocks[0]);
     applet_call(APPLET_CALL_BY_BLOCK, 0, 0, 0);
     applet_call(APPLET_CALL_RPC_REQUEST, (uint64_t)request, sizeof request - 1, 0);
   }

@@ -2,8 +2,7 @@ import AppletABI
 
 /// Call 4: bytes of requests, which are answered as they become whole.
 func rpcRequest(_ context: ExecCtx) throws(ExecError) {
-  try context.recv()
-  try context.serveRequests()
+  try context.takeRequests()
 }
 
 /// Call 5: bytes of responses.
