@@ -76,7 +76,9 @@ let package = Package(
     .testTarget(
       name: "SupervisorTests", dependencies: ["CLinux", "Control", "JSON", "Machine", "Monitor", "Supervisor"],
       swiftSettings: strict),
-    .testTarget(name: "BenchmarkTests", dependencies: ["Benchmark", "Platform"], swiftSettings: strict),
+    .testTarget(
+      name: "BenchmarkTests", dependencies: ["Benchmark", "CFloor", "CLinux", "JSON", "Machine", "Platform"],
+      swiftSettings: strict),
     .testTarget(
       name: "swiftletTests",
       dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),
