@@ -77,7 +77,9 @@ let package = Package(
       name: "SupervisorTests",
       dependencies: ["CLinux", "Control", "JSON", "Machine", "Monitor", "Platform", "Supervisor"],
       swiftSettings: strict),
-    .testTarget(name: "BenchmarkTests", dependencies: ["Benchmark", "Platform"], swiftSettings: strict),
+    .testTarget(
+      name: "BenchmarkTests", dependencies: ["Benchmark", "CFloor", "CLinux", "JSON", "Machine", "Platform"],
+      swiftSettings: strict),
     .testTarget(
       name: "swiftletTests",
       dependencies: ["CLinux", "Machine", "Monitor", "Platform", "TestSupport", "swiftlet"], swiftSettings: strict),

@@ -18,9 +18,31 @@ public struct Benchmark: Sendable {
 
   /// All of them, in the order in which they run. Those that fork come first, while the process is small.
   public static let all: [Benchmark] = [
-    start, daemon, open, call, callByStore, callNonSecure, copy, getrandom, console, rpc, forwardedRPC, lockstep, clone,
-    stop, parallel, memory, processor, linux,
+    start, sandboxedCall, daemon, open, call, callByStore, callNonSecure, copy, getrandom, console, rpc, forwardedRPC,
+    lockstep, clone, stop, parallel, memory, processor, linux,
   ]
+
+  /// Those that make sense on an architecture; nil for none in particular.
+  public static func all(for architecture: Architecture?) -> [Benchmark] {
+    guard let architecture else { return all }
+    return all.filter { $0.isFor(architecture) }
+  }
+
+  /// Whether this is its name.
+  @inline(never)
+  func isNamed(_ name: String) -> Bool { self.name.description == name }
+
+  /// The name of the benchmark that a measurement is of: the longest that its name begins with, up to a hyphen.
+  @inline(never)
+  static func owner(of measurement: String) -> String? {
+    var end = measurement.endIndex
+    while true {
+      let name = String(measurement[..<end])
+      if all.contains(where: { $0.isNamed(name) }) { return name }
+      guard let hyphen = name.lastIndex(of: "-") else { return nil }
+      end = hyphen
+    }
+  }
 }
 
 /// What a benchmark measures on, and how often.
@@ -61,6 +83,8 @@ public enum BenchmarkError: Error {
   case process(Int32)
   /// A guest came to another result than the host.
   case wrongResult
+  /// A guest's run ended otherwise than it should.
+  case wrongEnd
   /// The daemon did not do what it was asked for.
   case daemon(String)
   /// It needs what was not given.
@@ -75,8 +99,10 @@ public enum BenchmarkError: Error {
     case .run(let error): error.description
     case .host(let errno): errno.description
     case .floor(let errno): "its floor cannot be measured: \(errno.description)"
+    case .process(let status) where status & 0x7f != 0: "signal \(status & 0x7f) ended the process that is measured"
     case .process(let status): "the process that is measured ended with status \(status >> 8)"
     case .wrongResult: "the guest computed another result than the host"
+    case .wrongEnd: "the guest's run ended otherwise than it should"
     case .daemon(let complaint): "the daemon: \(complaint)"
     case .skipped(let reason): "skipped: \(reason)"
     }

@@ -27,7 +27,7 @@ extension Benchmark {
       rest()
       let stop = try daemon.call("Stop", "a")
       try daemon.call("Remove", "a")
-      let time = try process.run("run", hello.path).time
+      let time = try process.time(.own(["run", hello.path]))
       // The first found nothing in the kernel's caches.
       guard turn > 0 else { continue }
       started.append(start.end - start.begin)

@@ -47,17 +47,24 @@ public struct HostDescription {
       let system = try System(kernel: kernel)
       let machine = try system.makeVirtualMachine()
       return "calls by \(try machine.forwardHypercalls(0...0) ? "hvc" : "mmio doorbell")"
-        + ", addresses of \(max(system.check(.addressBits), 40)) bits"
+        + ", addresses of \(addressBits(system.check(.addressBits))) bits"
     } catch { return error.description }
   }
+
+  /// Bits of guests' addresses, by KVM_CAP_ARM_VM_IPA_SIZE: kernels without that capability answer 0, and have 40.
+  static func addressBits(_ answer: Int) -> Int { answer > 0 ? answer : 40 }
 
   private static func processor(_ architecture: Architecture, _ kernel: LinuxKernel) -> String {
     guard let file = try? FileContents(streaming: "/proc/cpuinfo", limit: 1 << 16, kernel: kernel) else {
       return "unknown"
     }
+    return processor(architecture, cpuinfo: String(decoding: file.bytes, as: UTF8.self))
+  }
+
+  /// The processor's name, by the text of /proc/cpuinfo.
+  static func processor(_ architecture: Architecture, cpuinfo: String) -> String {
     var values: [(Substring, Substring)] = []
-    let lines = String(decoding: file.bytes, as: UTF8.self)
-    for line in lines.split(separator: "\n") {
+    for line in cpuinfo.split(separator: "\n") {
       let parts = line.split(separator: ":", maxSplits: 1)
       guard parts.count == 2 else { continue }
       values.append((trimmed(parts[0]), trimmed(parts[1])))

@@ -38,7 +38,7 @@ extension Setting {
       throw .load(error)
     }
     // Before Linux 6.4 none of its calls comes here, and it would make its last one for ever.
-    guard context.canCall else { throw .host(.notSupported) }
+    guard context.canCall else { throw .skipped("this kernel passes no calls on, as Linux does from 6.4 on") }
     try context.finish()
     var times = context.numbers(at: Self.timesAddress, count: marks)
     if kind == FLOOR_SYSTEM_ARGUMENTS {

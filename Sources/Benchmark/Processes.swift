@@ -17,40 +17,44 @@ struct Process: ~Copyable {
     self.own = own
   }
 
-  struct Results {
-    private var all: [(time: Int64, peak: Int64)] = []
-    var isEmpty: Bool { all.isEmpty }
-    mutating func add(_ one: (time: Int64, peak: Int64)) { all.append(one) }
-    // The first found nothing in the kernel's caches.
-    var times: Samples { Samples(all.dropFirst().map { $0.time }) }
-    var peaks: Samples { Samples(all.dropFirst().map { $0.peak }) }
+  /// A program to run.
+  enum Program {
+    /// `swiftlet` with these words.
+    case own([String])
+    /// Another, by its path.
+    case path(String)
+    /// Another, by a descriptor of its file.
+    case file(Int32)
   }
 
-  /// Runs `swiftlet` with these words to its end.
-  /// - Returns: the time from fork to wait, and the most bytes that it had resident.
-  func run(_ words: String...) throws(BenchmarkError) -> (time: Int64, peak: Int64) {
-    try run(own, -1, ["swiftlet"] + words)
+  /// Runs a program to its end.
+  /// - Returns: the time from fork to wait.
+  func time(_ program: Program) throws(BenchmarkError) -> Int64 {
+    try run(program) { floor_process($0, $1, $2, null.number, &$3, &$4) }
   }
 
-  /// Runs another program: by its path, or by a descriptor of its file.
-  func run(program: String) throws(BenchmarkError) -> (time: Int64, peak: Int64) {
-    try run(Array(program.utf8CString), -1, [program])
-  }
-  func run(program: borrowing OwnedFD) throws(BenchmarkError) -> (time: Int64, peak: Int64) {
-    try run(nil, program.number, ["program"])
+  /// Runs a program to its end.
+  /// - Returns: bytes that it has resident when it is about to end.
+  func memory(_ program: Program) throws(BenchmarkError) -> Int64 {
+    try run(program) { floor_process_memory($0, $1, $2, null.number, &$3, &$4) }
   }
 
-  private func run(_ path: [CChar]?, _ program: Int32, _ words: [String]) throws(BenchmarkError) -> (Int64, Int64) {
-    var time: Int64 = 0
-    var peak: Int64 = 0
+  private typealias Words = UnsafePointer<UnsafeMutablePointer<CChar>?>
+
+  private func run(
+    _ program: Program, _ body: (UnsafePointer<CChar>?, Int32, Words, inout Int64, inout Int32) -> Int
+  ) throws(BenchmarkError) -> Int64 {
+    var found: Int64 = 0
     var status: Int32 = 0
-    let result = withArguments(words) { words in
-      guard let path else { return floor_process(nil, program, words, null.number, &time, &peak, &status) }
-      return floor_process(path, program, words, null.number, &time, &peak, &status)
-    }
+    let result =
+      switch program {
+      case .own(let words): withArguments(["swiftlet"] + words) { body(own, -1, $0, &found, &status) }
+      case .path(let path): withArguments([path]) { words in path.withCString { body($0, -1, words, &found, &status) } }
+      case .file(let file): withArguments(["program"]) { body(nil, file, $0, &found, &status) }
+      }
     try checkHost(result)
     guard status == 0 else { throw .process(status) }
-    return (time, peak)
+    return found
   }
 
   /// Starts `swiftlet` with these words.
@@ -59,7 +63,7 @@ struct Process: ~Copyable {
     try checkHost(withArguments(["swiftlet"] + words) { floor_start(own, $0, null.number) })
   }
 
-  private func withArguments(_ words: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Int) -> Int {
+  private func withArguments(_ words: [String], _ body: (Words) -> Int) -> Int {
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { $0.withCString { strdup($0) } }
     defer { for argument in arguments { free(argument) } }
     arguments.append(nil)

@@ -93,25 +93,42 @@ public struct Reference {
     }
   }
 
+  /// Compares like with like: the typical sample with the typical one, or the ratio of two typical ones with such a ratio.
   /// - Returns: nil where there is no earlier value that it can be compared with.
   public func change(_ measurement: Measurement) -> Change? {
     guard let earlier = figures.first(where: { $0.name == measurement.name }), earlier.typical > 0 else { return nil }
-    let samples = measurement.samples
+    let now = measurement.samples.typical
     guard otherKernel != nil else {
-      // The kernel's own work may come into half of the samples and more; a figure that has grown has grown in each.
-      let isTooMuch = exceeds(Double(samples.minimum), Double(earlier.typical), earlier)
-      return Change(before: earlier.typical, now: samples.typical, isRatio: false, isTooMuch: isTooMuch)
+      let isTooMuch = exceeds(Double(now), Double(earlier.typical), earlier)
+      return Change(before: earlier.typical, now: now, isRatio: false, isTooMuch: isTooMuch)
     }
-    guard let floor = measurement.floor, floor.minimum > 0, let earlierFloor = earlier.floor,
-      let ratio = measurement.ratio
-    else { return nil }
+    guard let floor = measurement.floor?.typical, let earlierFloor = earlier.floor, let ratio = measurement.ratio else {
+      return nil
+    }
     let before = Double(earlier.typical) / Double(earlierFloor)
     // A kernel whose floor is lower makes the ratio greater by itself: what is above the floor must have grown, too.
     let isTooMuch =
-      exceeds(Double(samples.minimum) / Double(floor.minimum), before, earlier)
-      && exceeds(Double(samples.minimum - floor.minimum), Double(earlier.typical - earlierFloor), earlier)
+      exceeds(Double(now) / Double(floor), before, earlier)
+      && exceeds(Double(now - floor), Double(earlier.typical - earlierFloor), earlier)
     return Change(
       before: max(Int64((before * 1000).rounded()), 1), now: Int64(ratio), isRatio: true, isTooMuch: isTooMuch)
+  }
+
+  /// Names of earlier figures that a run lacks, of those that `session` measures.
+  public func missing(from measurements: [Measurement], of session: Session) -> [String] {
+    var names: [String] = []
+    for figure in figures where session.covers(figure.name) {
+      if !measurements.contains(where: { $0.name == figure.name }) { names.append(figure.name) }
+    }
+    return names
+  }
+
+  /// A line that says that a figure is missing.
+  public static func missingLine(_ name: String) -> String { padded(name) + "not measured\n" }
+
+  @inline(never)
+  private static func padded(_ name: String) -> String {
+    name + String(repeating: " ", count: max(Table.nameWidth - name.utf8.count, 1))
   }
 
   private func exceeds(_ now: Double, _ before: Double, _ earlier: Figure) -> Bool {
@@ -121,10 +138,11 @@ public struct Reference {
 
   /// A line that says what changed.
   public func line(_ measurement: Measurement, countsInstructions: Bool) -> (text: String, isTooMuch: Bool) {
-    let name = measurement.name + String(repeating: " ", count: max(Table.nameWidth - measurement.name.utf8.count, 1))
+    let name = Self.padded(measurement.name)
     guard let change = change(measurement) else {
-      let isKnown = figures.contains { $0.name == measurement.name }
-      return (name + (isKnown ? "not compared: it has no floor\n" : "new\n"), false)
+      guard let earlier = figures.first(where: { $0.name == measurement.name }) else { return (name + "new\n", false) }
+      let reason = earlier.typical > 0 ? "it has no floor" : "it was 0"
+      return (name + "not compared: \(reason)\n", false)
     }
     func text(_ value: Int64) -> String {
       change.isRatio

@@ -52,6 +52,7 @@ public struct Results {
       JSONMember("typical", .integer(samples.typical)),
       JSONMember("p99", .integer(samples.p99)),
       JSONMember("maximum", .integer(samples.maximum)),
+      JSONMember("spreadPerMille", .integer(Int64(samples.spread))),
       // Steps of five in a hundred, for plots.
       JSONMember("quantiles", .array((0...20).map { .integer($0 == 0 ? samples.minimum : samples.quantile($0 * 50)) })),
     ]
@@ -66,12 +67,12 @@ public struct Results {
 
   /// As comma-separated values, with a line of names above.
   public var csv: [UInt8] {
-    var text = "name,unit,samples,minimum,median,p99,maximum,spread,floor,ratio\n"
+    var text = "name,unit,samples,minimum,typical,median,p99,maximum,spread,floor,ratio\n"
     for measurement in measurements {
       let samples = measurement.samples
-      text += "\(measurement.name),\(unit(measurement)),\(samples.sorted.count),\(samples.minimum),\(samples.median),"
-      text += "\(samples.p99),\(samples.maximum),\(Table.fraction(samples.spread, 3)),"
-      text += (measurement.floor.map { "\($0.median)" } ?? "") + ","
+      text += "\(measurement.name),\(unit(measurement)),\(samples.sorted.count),\(samples.minimum),\(samples.typical),"
+      text += "\(samples.median),\(samples.p99),\(samples.maximum),\(Table.fraction(samples.spread, 3)),"
+      text += (measurement.floor.map { "\($0.typical)" } ?? "") + ","
       text += (measurement.ratio.map { Table.fraction($0, 3) } ?? "") + "\n"
     }
     return Array(text.utf8)

@@ -10,23 +10,37 @@ public struct Session {
   let runs: Int?
   let files: BenchmarkFiles
 
-  /// - Parameter names: of benchmarks; none for all.
-  /// - Returns: nil where there is none of a name; `unknown` is called with it.
-  public init?(
-    _ names: [String], runs: Int?, files: BenchmarkFiles, architecture: Architecture, kernel: LinuxKernel,
-    unknown: (String) -> Void
-  ) {
-    for name in names where !Benchmark.all.contains(where: { $0.name.description == name }) {
-      unknown(name)
-      return nil
+  /// Why there is no such run.
+  public enum Refusal: Error, Equatable {
+    /// There is no benchmark of this name.
+    case unknown(String)
+    /// It makes no sense on the host's architecture.
+    case unsuited(String)
+  }
+
+  /// - Parameter names: of benchmarks; none for all that make sense on the architecture.
+  public init(
+    _ names: [String], runs: Int?, files: BenchmarkFiles, architecture: Architecture, kernel: LinuxKernel
+  ) throws(Refusal) {
+    let suited = Benchmark.all(for: architecture)
+    for name in names where !suited.contains(where: { $0.isNamed(name) }) {
+      throw Benchmark.all.contains { $0.isNamed(name) } ? .unsuited(name) : .unknown(name)
     }
     self.architecture = architecture
     self.kernel = kernel
     self.runs = runs
     self.files = files
-    benchmarks = Benchmark.all.filter { benchmark in
-      names.isEmpty ? benchmark.isFor(architecture) : names.contains(benchmark.name.description)
-    }
+    benchmarks = suited.filter { benchmark in names.isEmpty || names.contains(where: benchmark.isNamed) }
+    isWhole = names.isEmpty
+  }
+
+  /// Whether nothing was left out on purpose.
+  public let isWhole: Bool
+
+  /// Whether a measurement of this name is of one of these benchmarks.
+  public func covers(_ measurement: String) -> Bool {
+    guard let owner = Benchmark.owner(of: measurement) else { return isWhole }
+    return benchmarks.contains { $0.isNamed(owner) }
   }
 
   /// What a benchmark came to.

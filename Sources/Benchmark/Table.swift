@@ -17,7 +17,8 @@ public enum Table {
       measurement.name,
       [
         amount(samples.median), amount(samples.p99), amount(samples.minimum), fraction(samples.spread, 1) + "%",
-        measurement.floor.map { amount($0.median) } ?? "-", measurement.ratio.map { fraction($0, 3) } ?? "-",
+        measurement.floor.map { amount($0.median) } ?? "-",
+        measurement.ratio.map { fraction($0, 3) } ?? "-",
       ])
     if measurement.moved > 0, !countsInstructions, samples.median > 0 {
       text += grouped(Int64(measurement.moved) * 1000 / samples.median) + " MB/s"

@@ -4,7 +4,6 @@
 #include "machine.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,22 +17,22 @@
 
 #if FLOOR_HAS_GUESTS
 
-struct machine {
-  int kvm, vm, vcpu;
-  struct kvm_run *run;
-  size_t run_size;
-  unsigned char *memory;
-  size_t memory_size;
-};
-
 // Where a request lies in the guest's memory, behind the code, and how long it and its answer may be.
 enum { REQUEST_OFFSET = 64, REQUEST_ROOM = 256 };
 
-static int64_t now(void) { return linux_clock(CLOCK_MONOTONIC); }
-
 static const uint32_t code_call[] = CODE_CALL, code_store[] = CODE_STORE, code_spin[] = CODE_SPIN;
 
-static void machine_close(struct machine *machine) {
+static const struct {
+  const uint32_t *code;
+  size_t size;
+  uint32_t exit;
+} guests[] = {
+    [GUEST_CALLS] = {code_call, sizeof code_call, CALL_EXIT},
+    [GUEST_STORES] = {code_store, sizeof code_store, KVM_EXIT_MMIO},
+    [GUEST_SPINS] = {code_spin, sizeof code_spin, 0},
+};
+
+void machine_close(struct machine *machine) {
   if (machine->run) munmap(machine->run, machine->run_size);
   if (machine->vcpu > 0) close(machine->vcpu);
   if (machine->vm > 0) close(machine->vm);
@@ -42,25 +41,27 @@ static void machine_close(struct machine *machine) {
   *machine = (struct machine){0};
 }
 
-static long machine_make(struct machine *machine, const uint32_t *code, size_t code_size, size_t room) {
+static long machine_make(struct machine *machine, enum machine_guest guest, size_t room) {
   if ((machine->vm = ioctl(machine->kvm, KVM_CREATE_VM, 0)) < 0) return -errno;
 #if defined(__aarch64__)
-  if (code == code_call) {
-    // Without this filter the kernel itself answers unknown hypercalls.
+  if (guest == GUEST_CALLS) {
+    // Without this filter the kernel itself answers unknown hypercalls, and the guest would make them for ever: on kernels
+    // that have none it stores where no memory is, as Swiftlet's contexts do there.
     struct floor_smccc_filter filter = {.count = 6, .action = LINUX_KVM_SMCCC_FILTER_FWD_TO_USER};
     struct kvm_device_attr attribute = {.group = LINUX_KVM_ARM_VM_SMCCC_CTRL,
                                         .attr = LINUX_KVM_ARM_VM_SMCCC_FILTER,
                                         .addr = (uintptr_t)&filter};
-    if (ioctl(machine->vm, KVM_SET_DEVICE_ATTR, &attribute) < 0) return -errno;
+    if (ioctl(machine->vm, KVM_SET_DEVICE_ATTR, &attribute) < 0) guest = GUEST_STORES;
   }
 #endif
+  machine->exit = guests[guest].exit;
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   machine->memory_size = (room + page) / page * page;
   void *memory = mmap(NULL, machine->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return -errno;
   madvise(memory, machine->memory_size, MADV_NOHUGEPAGE);
   machine->memory = memory;
-  memcpy(memory, code, code_size);
+  memcpy(memory, guests[guest].code, guests[guest].size);
   struct kvm_userspace_memory_region region = {
       .guest_phys_addr = GUEST_ADDRESS, .memory_size = machine->memory_size, .userspace_addr = (uintptr_t)memory};
   if (ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) return -errno;
@@ -85,27 +86,13 @@ static long machine_make(struct machine *machine, const uint32_t *code, size_t c
   return 0;
 }
 
-static long machine_open(struct machine *machine, const uint32_t *code, size_t code_size, size_t room) {
+long machine_open(struct machine *machine, enum machine_guest guest, size_t room) {
   *machine = (struct machine){0};
   if ((machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC)) < 0) return -errno;
-  long result = machine_make(machine, code, code_size, room);
+  long result = machine_make(machine, guest, room);
   if (result < 0) machine_close(machine);
   return result;
 }
-#define OPEN(machine, code, room) machine_open(machine, code, sizeof code, room)
-
-// Runs the guest to its next call.
-static inline long machine_call(const struct machine *machine, uint32_t reason) {
-  long result = linux_ioctl(machine->vcpu, KVM_RUN, 0);
-  if (result < 0) return result;
-  return machine->run->exit_reason == reason ? 0 : -EPROTO;
-}
-
-#define CHECK(result) \
-  do { \
-    long check_result = (result); \
-    if (check_result < 0) return check_result; \
-  } while (0)
 
 // A copy that is made though nobody looks at it.
 static inline void copy(void *to, const void *from, size_t bytes) {
@@ -113,20 +100,20 @@ static inline void copy(void *to, const void *from, size_t bytes) {
   __asm__ volatile("" : : "r"(to) : "memory");
 }
 
-static long calls(const struct machine *machine, uint32_t reason, enum floor_work work, size_t bytes, int file,
-                  unsigned char *buffer, int64_t *marks, long count) {
+static long calls(const struct machine *machine, enum floor_work work, size_t bytes, int file, unsigned char *buffer,
+                  int64_t *marks, long count) {
   unsigned char *data = machine->memory;
   marks[0] = now();
   switch (work) {
   case FLOOR_NOTHING:
     for (long i = 1; i <= count; i++) {
-      CHECK(machine_call(machine, reason));
+      CHECK(machine_call(machine));
       marks[i] = now();
     }
     break;
   case FLOOR_COPY:
     for (long i = 1; i <= count; i++) {
-      CHECK(machine_call(machine, reason));
+      CHECK(machine_call(machine));
       copy(buffer, data, bytes);
       copy(data, buffer, bytes);
       marks[i] = now();
@@ -135,23 +122,23 @@ static long calls(const struct machine *machine, uint32_t reason, enum floor_wor
   case FLOOR_RANDOM:
     data += 64;
     for (long i = 1; i <= count; i++) {
-      CHECK(machine_call(machine, reason));
+      CHECK(machine_call(machine));
       CHECK(linux_getrandom(data, bytes));
       marks[i] = now();
     }
     break;
   case FLOOR_WRITE:
     for (long i = 1; i <= count; i++) {
-      CHECK(machine_call(machine, reason));
+      CHECK(machine_call(machine));
       CHECK(linux_write(file, data, bytes));
       marks[i] = now();
     }
     break;
   case FLOOR_ECHO:
     for (long i = 1; i <= count; i++) {
-      CHECK(machine_call(machine, reason));
+      CHECK(machine_call(machine));
       copy(buffer, data, bytes);
-      CHECK(machine_call(machine, reason));
+      CHECK(machine_call(machine));
       copy(data, buffer, bytes);
       marks[i] = now();
     }
@@ -162,11 +149,9 @@ static long calls(const struct machine *machine, uint32_t reason, enum floor_wor
 
 long floor_calls(enum floor_exit exit, enum floor_work work, size_t bytes, int file, int64_t *marks, long count) {
   struct machine machine;
-  bool stores = exit == FLOOR_EXIT_STORE;
-  CHECK(stores ? OPEN(&machine, code_store, bytes) : OPEN(&machine, code_call, bytes));
+  CHECK(machine_open(&machine, exit == FLOOR_EXIT_STORE ? GUEST_STORES : GUEST_CALLS, bytes));
   unsigned char *buffer = malloc(bytes + 1);
-  long result = buffer ? calls(&machine, stores ? KVM_EXIT_MMIO : CALL_EXIT, work, bytes, file, buffer, marks, count)
-                       : -ENOMEM;
+  long result = buffer ? calls(&machine, work, bytes, file, buffer, marks, count) : -ENOMEM;
   free(buffer);
   machine_close(&machine);
   return result;
@@ -178,12 +163,12 @@ static long forwards(const struct machine *machine, int socket, const void *requ
   memcpy(data, request, bytes);
   marks[0] = now();
   for (long i = 1; i <= count; i++) {
-    CHECK(machine_call(machine, CALL_EXIT));
+    CHECK(machine_call(machine));
     copy(buffer, data, bytes);
     CHECK(linux_write(socket, buffer, bytes));
     long size = linux_read(socket, buffer, REQUEST_ROOM);
     CHECK(size);
-    CHECK(machine_call(machine, CALL_EXIT));
+    CHECK(machine_call(machine));
     copy(data + REQUEST_ROOM, buffer, (size_t)size);
     marks[i] = now();
   }
@@ -194,7 +179,7 @@ long floor_forward(int socket, const void *request, size_t bytes, int64_t *marks
   struct machine machine;
   char buffer[REQUEST_ROOM];
   if (bytes > sizeof buffer) return -EINVAL;
-  CHECK(OPEN(&machine, code_call, REQUEST_OFFSET + 2 * REQUEST_ROOM));
+  CHECK(machine_open(&machine, GUEST_CALLS, REQUEST_OFFSET + 2 * REQUEST_ROOM));
   long result = forwards(&machine, socket, request, bytes, buffer, marks, count);
   machine_close(&machine);
   return result;
@@ -205,7 +190,7 @@ enum { MOST_COPIES = 8 };
 static long turns(const struct machine *machines, int copies, int64_t *marks, long count) {
   marks[0] = now();
   for (long turn = 1; turn <= count; turn++) {
-    for (int i = 0; i < copies; i++) CHECK(machine_call(&machines[i], CALL_EXIT));
+    for (int i = 0; i < copies; i++) CHECK(machine_call(&machines[i]));
     marks[turn] = now();
   }
   return 0;
@@ -214,7 +199,7 @@ static long turns(const struct machine *machines, int copies, int64_t *marks, lo
 long floor_copies(int copies, int64_t *marks, long count) {
   struct machine machines[MOST_COPIES] = {0};
   long result = copies > MOST_COPIES ? -EINVAL : 0;
-  for (int i = 0; result == 0 && i < copies; i++) result = OPEN(&machines[i], code_call, 0);
+  for (int i = 0; result == 0 && i < copies; i++) result = machine_open(&machines[i], GUEST_CALLS, 0);
   if (result == 0) result = turns(machines, copies, marks, count);
   for (int i = 0; i < MOST_COPIES; i++) machine_close(&machines[i]);
   return result;
@@ -224,9 +209,9 @@ static long open_in_stages(struct machine *machine, int64_t *marks) {
   marks[0] = now();
   if ((machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC)) < 0) return -errno;
   marks[1] = now();
-  CHECK(machine_make(machine, code_call, sizeof code_call, 0));
+  CHECK(machine_make(machine, GUEST_CALLS, 0));
   marks[2] = now();
-  CHECK(machine_call(machine, CALL_EXIT));
+  CHECK(machine_call(machine));
   marks[3] = now();
   return 0;
 }
@@ -239,108 +224,6 @@ long floor_open(int64_t marks[FLOOR_STAGES + 1]) {
   return result;
 }
 
-// A thread that runs a guest until it is kicked.
-struct runner {
-  struct machine machine;
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
-  long thread; // 0 while it does not run
-  bool has_ended;
-};
-
-static void *run_until_kicked(void *argument) {
-  struct runner *runner = argument;
-  linux_kick_target(runner->machine.run);
-  pthread_mutex_lock(&runner->lock);
-  runner->thread = linux_thread_id();
-  pthread_cond_broadcast(&runner->changed);
-  pthread_mutex_unlock(&runner->lock);
-  linux_ioctl(runner->machine.vcpu, KVM_RUN, 0);
-  linux_kick_target(NULL);
-  pthread_mutex_lock(&runner->lock);
-  runner->has_ended = true;
-  pthread_cond_broadcast(&runner->changed);
-  pthread_mutex_unlock(&runner->lock);
-  return NULL;
-}
-
-static long stop_once(struct runner *runner, int64_t *time, int64_t rest) {
-  pthread_t thread;
-  runner->thread = 0, runner->has_ended = false;
-  runner->machine.run->immediate_exit = 0;
-  int result = pthread_create(&thread, NULL, run_until_kicked, runner);
-  if (result != 0) return -result;
-  pthread_mutex_lock(&runner->lock);
-  while (runner->thread == 0) pthread_cond_wait(&runner->changed, &runner->lock);
-  pthread_mutex_unlock(&runner->lock);
-  nanosleep(&(struct timespec){.tv_nsec = rest}, NULL);
-  int64_t start = now();
-  runner->machine.run->immediate_exit = 1;
-  linux_kick(runner->thread);
-  pthread_mutex_lock(&runner->lock);
-  while (!runner->has_ended) pthread_cond_wait(&runner->changed, &runner->lock);
-  pthread_mutex_unlock(&runner->lock);
-  *time = now() - start;
-  pthread_join(thread, NULL);
-  return 0;
-}
-
-long floor_stop(int64_t *times, long count, int64_t rest) {
-  struct runner runner = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-  CHECK(linux_kick_install());
-  CHECK(OPEN(&runner.machine, code_spin, 0));
-  long result = 0;
-  for (long i = 0; result == 0 && i < count; i++) result = stop_once(&runner, &times[i], rest);
-  machine_close(&runner.machine);
-  return result;
-}
-
-// A thread that makes calls from when the gate opens.
-struct caller {
-  struct machine machine;
-  pthread_t thread;
-  pthread_barrier_t *gate;
-  long calls, result;
-  int64_t begin, end;
-};
-
-static void *make_calls(void *argument) {
-  struct caller *caller = argument;
-  pthread_barrier_wait(caller->gate);
-  caller->begin = now();
-  for (long i = 0; caller->result == 0 && i < caller->calls; i++)
-    caller->result = machine_call(&caller->machine, CALL_EXIT);
-  caller->end = now();
-  return NULL;
-}
-
-long floor_parallel(int threads, long calls, int64_t *time) {
-  struct caller *callers = calloc((size_t)threads, sizeof *callers);
-  pthread_barrier_t gate;
-  long result = callers ? 0 : -ENOMEM;
-  for (int i = 0; result == 0 && i < threads; i++) result = OPEN(&callers[i].machine, code_call, 0);
-  if (result == 0) {
-    pthread_barrier_init(&gate, NULL, (unsigned)threads);
-    for (int i = 0; i < threads; i++) {
-      callers[i].gate = &gate, callers[i].calls = calls;
-      // Without its threads the gate would never open.
-      if (pthread_create(&callers[i].thread, NULL, make_calls, &callers[i]) != 0) abort();
-    }
-    int64_t begin = INT64_MAX, end = 0;
-    for (int i = 0; i < threads; i++) {
-      pthread_join(callers[i].thread, NULL);
-      if (callers[i].result < 0) result = callers[i].result;
-      if (callers[i].begin < begin) begin = callers[i].begin;
-      if (callers[i].end > end) end = callers[i].end;
-    }
-    *time = end - begin;
-    pthread_barrier_destroy(&gate);
-  }
-  for (int i = 0; callers && i < threads; i++) machine_close(&callers[i].machine);
-  free(callers);
-  return result;
-}
-
 static struct machine *held;
 static int held_count;
 
@@ -349,8 +232,8 @@ long floor_hold(int count) {
   held = calloc((size_t)count, sizeof *held);
   if (!held) return -ENOMEM;
   for (; held_count < count; held_count++) {
-    CHECK(OPEN(&held[held_count], code_call, 0));
-    long result = machine_call(&held[held_count], CALL_EXIT);
+    CHECK(machine_open(&held[held_count], GUEST_CALLS, 0));
+    long result = machine_call(&held[held_count]);
     if (result < 0) {
       machine_close(&held[held_count]);
       return result;
@@ -381,14 +264,6 @@ long floor_copies(int copies, int64_t *marks, long count) {
 }
 long floor_open(int64_t marks[FLOOR_STAGES + 1]) {
   (void)marks;
-  return -ENOSYS;
-}
-long floor_stop(int64_t *times, long count, int64_t rest) {
-  (void)times, (void)count, (void)rest;
-  return -ENOSYS;
-}
-long floor_parallel(int threads, long calls, int64_t *time) {
-  (void)threads, (void)calls, (void)time;
   return -ENOSYS;
 }
 long floor_hold(int count) {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -26,7 +27,8 @@
 #define CALL_EXIT 35 /* KVM_EXIT_RISCV_SBI */
 #define CODE_CALL {0x00100513 /* li a0, 1 */, 0x080008b7 /* lui a7, 0x8000: SBI's experimental range */, \
                    0x00000073 /* ecall */, 0xff5ff06f /* j to the first */}
-#define CODE_STORE {0x0000006f}
+#define CODE_STORE {0x090005b7 /* lui a1, 0x9000: 0x09000000 */, 0x00a5a023 /* sw a0, (a1) */, \
+                    0xffdff06f /* j to the store */}
 #define CODE_SPIN {0x0000006f /* j to itself */}
 #define REGISTER_PC (KVM_REG_RISCV | KVM_REG_SIZE_U64 | KVM_REG_RISCV_CORE | KVM_REG_RISCV_CORE_REG(regs.pc))
 #endif
@@ -37,6 +39,47 @@ struct floor_smccc_filter {
   uint32_t base, count;
   uint8_t action, pad[15];
 };
+#endif
+
+#if FLOOR_HAS_GUESTS
+
+#include "CLinux.h"
+
+struct machine {
+  int kvm, vm, vcpu;
+  uint32_t exit; // that its guest's loop makes
+  struct kvm_run *run;
+  size_t run_size;
+  unsigned char *memory;
+  size_t memory_size;
+};
+
+// What a machine's guest does again and again. Each but the last leaves with every turn, so that no floor hangs.
+enum machine_guest {
+  GUEST_CALLS,  // a hypercall; a store on arm64 before Linux 6.4, whose kernels pass none on
+  GUEST_STORES, // a store where no memory is
+  GUEST_SPINS,  // a jump to itself: it leaves when it is kicked
+};
+
+// Makes a machine with `room` bytes of memory at least. Answers 0 or -errno, and then leaves nothing behind.
+long machine_open(struct machine *machine, enum machine_guest guest, size_t room);
+void machine_close(struct machine *machine);
+
+// Runs the guest to its next call.
+static inline long machine_call(const struct machine *machine) {
+  long result = linux_ioctl(machine->vcpu, KVM_RUN, 0);
+  if (result < 0) return result;
+  return machine->run->exit_reason == machine->exit ? 0 : -EPROTO;
+}
+
+static inline int64_t now(void) { return linux_clock(CLOCK_MONOTONIC); }
+
+#define CHECK(result) \
+  do { \
+    long check_result = (result); \
+    if (check_result < 0) return check_result; \
+  } while (0)
+
 #endif
 
 #endif

@@ -5,11 +5,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,26 +30,76 @@ static long write_all(int file, const void *bytes, size_t count) {
   return 0;
 }
 
-long floor_process(const char *path, int program, char *const *arguments, int output, int64_t *time, int64_t *peak,
-                   int *status) {
+// In a child: becomes a program (an open descriptor of it where `path` is NULL).
+static void become(const char *path, int program, char *const *arguments, int output) {
+  dup2(output, STDOUT_FILENO);
+  dup2(output, STDERR_FILENO);
+  if (path)
+    execve(path, arguments, environ);
+  else
+    fexecve(program, arguments, environ);
+  _exit(127);
+}
+
+long floor_process(const char *path, int program, char *const *arguments, int output, int64_t *time, int *status) {
   int64_t start = linux_clock(CLOCK_MONOTONIC);
   pid_t child = fork();
+  if (child == 0) become(path, program, arguments, output);
+  if (child < 0) return -errno;
+  pid_t ended;
+  while ((ended = waitpid(child, status, 0)) < 0 && errno == EINTR) {}
+  *time = linux_clock(CLOCK_MONOTONIC) - start;
+  return ended == child ? 0 : -errno;
+}
+
+// Reads the number of KiB that stands behind a name in a file of a process's folder in /proc.
+static long read_kib(pid_t process, const char *file, const char *name, int64_t *bytes) {
+  char path[64], text[4096];
+  snprintf(path, sizeof path, "/proc/%d/%s", (int)process, file);
+  int opened = open(path, O_RDONLY | O_CLOEXEC);
+  if (opened < 0) return -errno;
+  long count = linux_read(opened, text, sizeof text - 1);
+  close(opened);
+  if (count < 0) return count;
+  text[count] = 0;
+  const char *found = strstr(text, name);
+  if (!found) return -ENODATA;
+  *bytes = strtoll(found + strlen(name), NULL, 10) << 10;
+  return 0;
+}
+
+// By the page tables; and where this user may not look at them, for the process hides its memory, by the kernel's counters.
+static long read_resident(pid_t process, int64_t *bytes) {
+  long result = read_kib(process, "smaps_rollup", "\nRss:", bytes);
+  return result < 0 ? read_kib(process, "status", "\nVmRSS:", bytes) : result;
+}
+
+long floor_process_memory(const char *path, int program, char *const *arguments, int output, int64_t *bytes,
+                          int *status) {
+  pid_t child = fork();
   if (child == 0) {
-    dup2(output, STDOUT_FILENO);
-    dup2(output, STDERR_FILENO);
-    if (path)
-      execve(path, arguments, environ);
-    else
-      fexecve(program, arguments, environ);
-    _exit(127);
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) _exit(126);
+    become(path, program, arguments, output);
   }
   if (child < 0) return -errno;
-  struct rusage usage;
-  pid_t ended;
-  while ((ended = wait4(child, status, 0, &usage)) < 0 && errno == EINTR) {}
-  *time = linux_clock(CLOCK_MONOTONIC) - start;
-  *peak = (int64_t)usage.ru_maxrss << 10;
-  return ended == child ? 0 : -errno;
+  long result = -ENODATA; // until its end comes by
+  bool is_told = false;
+  for (;;) {
+    if (waitpid(child, status, 0) < 0) {
+      if (errno == EINTR) continue;
+      return -errno;
+    }
+    if (!WIFSTOPPED(*status)) return WIFEXITED(*status) && WEXITSTATUS(*status) == 0 ? result : 0;
+    int signal = WSTOPSIG(*status);
+    if (!is_told) { // it has become the program
+      is_told = true, signal = 0;
+      if (ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL) < 0) result = -errno;
+    } else if (*status >> 16 == PTRACE_EVENT_EXIT) {
+      signal = 0;
+      result = read_resident(child, bytes);
+    }
+    ptrace(PTRACE_CONT, child, NULL, (void *)(intptr_t)signal);
+  }
 }
 
 long floor_start(const char *path, char *const *arguments, int output) {
@@ -175,6 +226,8 @@ long floor_temporary_file(char *template, const void *bytes, size_t count) {
 }
 
 long floor_temporary_folder(char *template) { return mkdtemp(template) ? 0 : -errno; }
+
+long floor_empty_file(int file) { return linux_result(ftruncate(file, 0)); }
 
 long floor_remove_file(const char *path) { return linux_result(unlink(path)); }
 

@@ -153,8 +153,9 @@ enum Command: CaseIterable {
       work done by the shortest C over the same requests of the kernel, in the same run. The spread is the width of the
       middle half of the samples, by their median; ratio and comparison are of the mean of their lower half.
 
-      With --compare, what grew by more than its tolerance in FILE fails. Where FILE is of another kernel, ratios to the
-      floor are compared, and not amounts.
+      With --compare, that mean is compared with the same of FILE, and what grew by more than its tolerancePercent there
+      fails: 3, or more for what differs from run to run; change it as you like. Where FILE is of another kernel, ratios to
+      the floor are compared, and not amounts. Where no NAME is given, what FILE has and is not measured fails, too.
 
       What takes files that are not given is skipped, and said: a Linux guest's kernel and initial file system, for
       linux. With --applet and --beside, start measures two programs more.

@@ -62,6 +62,51 @@ struct ReferenceTests {
     #expect(found.heading.contains("5.0.0-other"))
   }
 
+  /// Like is compared with like: typical samples with typical ones.
+  @Test(
+    arguments: [
+      // The typical sample has grown by 4 %, above a minimum that has not.
+      (now: [500, 1580, 2000, 2000], isTooMuch: true),
+      // The minimum has, and the typical sample has not; and the rare ones say nothing.
+      (now: [980, 1020, 9000, 9000], isTooMuch: false),
+      (now: [1030, 1030, 1030, 1030], isTooMuch: false), (now: [1031, 1031, 1031, 1031], isTooMuch: true),
+    ] as [(now: [Int64], isTooMuch: Bool)])
+  func theTypicalSampleIsCompared(_ now: [Int64], _ isTooMuch: Bool) throws {
+    // Minimum 500, typical 1000.
+    let earlier = Measurement("call", Samples([500, 1500, 2000, 2000]), floor: Samples([400, 600, 900, 900]))
+    let found = try compare(Measurement("call", Samples(now)), with: earlier)
+    #expect(found.isTooMuch == isTooMuch, "\(found.line)")
+    #expect(found.line.contains("1,000 -> "))
+    let floor = Samples([490, 510, 900, 900])
+    let ratio = try compare(Measurement("call", Samples(now), floor: floor), with: earlier, ofKernel: "5.0.0-other")
+    #expect(ratio.isTooMuch == isTooMuch, "\(ratio.line)")
+    #expect(ratio.line.contains("2.000 -> "))
+  }
+
+  @Test func whatWasNothingIsNotCompared() throws {
+    let found = try compare(measurement(5, floor: 5), with: measurement(0, floor: 5))
+    #expect(found.line.hasSuffix("not compared: it was 0\n"))
+    #expect(!found.isTooMuch)
+  }
+
+  @Test func whatARunLacksIsNamed() throws {
+    var results = Results(host: host, version: "1", countsInstructions: true)
+    results.measurements = ["call", "call-mmio", "stop", "gone"].map { Measurement($0, Samples([5])) }
+    let path = FileManager.default.temporaryDirectory.appending(path: "reference-\(UUID()).json")
+    try Data(try #require(results.json)).write(to: path)
+    defer { try? FileManager.default.removeItem(at: path) }
+    let reference = try Reference(path: path.path, host: host, kernel: LinuxKernel())
+    func missing(_ names: String...) throws -> [String] {
+      let session = try Session(
+        names, runs: nil, files: BenchmarkFiles(), architecture: .arm64, kernel: LinuxKernel())
+      return reference.missing(from: [Measurement("call", Samples([5]))], of: session)
+    }
+    #expect(try missing() == ["call-mmio", "stop", "gone"])
+    #expect(try missing("call", "stop") == ["stop"])
+    #expect(try missing("call") == [])
+    #expect(Reference.missingLine("stop") == "stop                      not measured\n")
+  }
+
   @Test func whatHasNoFloorIsNotComparedBetweenKernels() throws {
     let found = try compare(
       measurement(9000, floor: nil), with: measurement(1000, floor: nil), ofKernel: "5.0.0-other")

@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// How the floor's guest leaves: a hypercall, or a store where no memory is (arm64 alone).
+/// How the floor's guest leaves: a hypercall (on arm64 before Linux 6.4, which passes none on, a store), or a store where no
+/// memory is.
 enum floor_exit { FLOOR_EXIT_CALL, FLOOR_EXIT_STORE };
 
 /// What a turn does beside one exit and re-entry.
@@ -50,9 +51,12 @@ void floor_release(void);
 // Processes.
 
 /// Forks, executes a program (an open descriptor of it where `path` is NULL) with `output` as its standard output and
-/// errors, and waits. `*time` is what it took, `*peak` the most bytes that it had resident, `*status` as wait(2) has it.
-long floor_process(const char *path, int program, char *const *arguments, int output, int64_t *time, int64_t *peak,
-                   int *status);
+/// errors, and waits. `*time` is what it took, `*status` as wait(2) has it.
+long floor_process(const char *path, int program, char *const *arguments, int output, int64_t *time, int *status);
+/// The same, traced: `*bytes` is what it has resident when it is about to end. What wait4(2) tells would not do, for it is
+/// never less than this process had at the fork; and the kernel's counters go in steps of 32 pages.
+long floor_process_memory(const char *path, int program, char *const *arguments, int output, int64_t *bytes,
+                          int *status);
 /// Starts a program whose output goes to `output`, and which gets SIGTERM should this process end before it. Answers its
 /// process id.
 long floor_start(const char *path, char *const *arguments, int output);
@@ -70,6 +74,8 @@ long floor_own_path(char *path, size_t size);
 /// A new file with these bytes, whose path is made of a template as mkstemp(3) has it.
 long floor_temporary_file(char *template, const void *bytes, size_t count);
 long floor_remove_file(const char *path);
+/// Takes all bytes out of a file that is open for writing.
+long floor_empty_file(int file);
 /// A new folder, in the same way.
 long floor_temporary_folder(char *template);
 /// Bytes of this process that are resident.
@@ -96,6 +102,7 @@ enum floor_guest {
   FLOOR_GUEST_SPIN,   ///< runs for ever
   FLOOR_GUEST_SLEEP,  ///< sleeps for ever
   FLOOR_GUEST_SYSTEM, ///< in system mode: makes calls, notes the time after each, exits; see `struct floor_system`
+  FLOOR_GUEST_CALLS,  ///< asks for the time as often as the first word ahead of the guests' code says, and exits
   FLOOR_GUEST_WORK,   ///< (count, times, work, steps, memory): as `floor_work_on_host`; exits
 };
 /// What a program in system mode calls for.
