@@ -11,7 +11,6 @@ struct Tree {
         print { out in
           out.write("tree: argument ")
           out.write(arguments[index])
-          out.write("\n")
         }
       }
     }
