@@ -76,6 +76,24 @@ final class AppletEntry {
     return .object(members)
   }
 
+  /// Reads what a daemon before has left of its configuration, and of its process where that runs.
+  /// - Returns: why one of them cannot be told; ENOENT where it was never configured.
+  func readRecords() -> Errno? {
+    var trouble: Errno?
+    do throws(Errno) {
+      guard let known = WorkerConfiguration(try folder.record("configuration")) else { throw Errno(EBADMSG) }
+      configuration = known
+    } catch { trouble = error }
+    do throws(Errno) {
+      guard let known = ProcessIdentity(try folder.record("process")) else { throw Errno(EBADMSG) }
+      if try known.isRunning() { process = known }
+    } catch {
+      // None was made yet.
+      if error != Errno(ENOENT) { trouble = error }
+    }
+    return trouble
+  }
+
   /// Leaves word of a stop under way for the daemon that takes this one's place.
   func recordStop() {
     guard isStopping, let process, case .object(let members) = process.json else { return }

@@ -14,9 +14,9 @@ final class Connection {
   private var sent = 0
   /// Bytes that have come, and those of messages that were taken.
   private var (received, taken) = (0, 0)
-  /// Descriptors that came along, in their order, each with the number of bytes that had come with it: the message that has the
-  /// last of these is the one that it belongs to. What recvmsg(2) gives ends with the bytes that the descriptors were sent with.
-  private var arrived: [(end: Int, descriptor: OwnedDescriptor)] = []
+  /// Descriptors that came along, in their order. Each belongs to the message that has the last of the bytes that had come with
+  /// it: what recvmsg(2) gives ends with the bytes that the descriptors were sent with.
+  private var arrived: [OwnedDescriptor] = []
   /// Those that came with the call under way, and with no other.
   var descriptors: [OwnedDescriptor] = []
   /// Most descriptors of a message.
@@ -70,8 +70,9 @@ final class Connection {
       received += max(result, 0)
       for number in numbers.prefix(Int(count)) {
         let owned = OwnedDescriptor(number)
+        owned.end = received
         // Descriptors that no call fetches must not fill the daemon's table.
-        if arrived.count < Self.mostDescriptors { arrived.append((received, owned)) }
+        if arrived.count < Self.mostDescriptors { arrived.append(owned) }
       }
       if result > 0 {
         input.append(UnsafeRawBufferPointer(rebasing: buffer[..<result]))
@@ -92,8 +93,9 @@ final class Connection {
       return nil
     case .message(let message):
       taken += message.count + 1
-      descriptors = arrived.prefix { $0.end <= taken }.map { $0.descriptor }
-      arrived.removeFirst(descriptors.count)
+      let end = taken
+      descriptors = arrived.filter { $0.end <= end }
+      arrived.removeAll { $0.end <= end }
       if let call = Call(message: message) { return call }
       isLeaving = true
       return nil
@@ -148,6 +150,8 @@ final class Connection {
 /// A descriptor that an array can hold.
 final class OwnedDescriptor {
   let owned: OwnedFD
+  /// How many bytes of its connection had come when it had.
+  var end = 0
   var number: Int32 { owned.number }
   init(_ number: Int32) { owned = OwnedFD(adopting: number, kernel: LinuxKernel()) }
 

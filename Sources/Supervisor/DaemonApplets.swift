@@ -267,11 +267,15 @@ extension Daemon {
 
   /// Answers those who wait for an applet's end or have asked for it, which has come for good.
   private func answerEnd(_ applet: AppletEntry, _ end: RunEnd) {
-    let answerWithState = JSONValue.object([
-      JSONMember("state", .string(applet.state.rawValue)), JSONMember("end", end.json),
-    ])
-    answer(applet, answerWithState) { if case .end = $0 { true } else { false } }
-    answer(applet, .object([JSONMember("end", end.json)])) { if case .stop = $0 { true } else { false } }
+    for waiter in applet.waiters {
+      var members = [JSONMember("end", end.json)]
+      switch waiter.what {
+      case .start: continue
+      case .stop: break
+      case .end: members.insert(JSONMember("state", .string(applet.state.rawValue)), at: 0)
+      }
+      waiter.connection.reply(.object(members))
+    }
     applet.waiters = []
   }
 

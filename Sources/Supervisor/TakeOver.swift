@@ -24,34 +24,21 @@ extension Daemon {
   }
 
   private func takeOver(_ name: String) {
-    let folder = AppletFolder(state: options.state, name: name)
-    var configuration = WorkerConfiguration(name: name, request: StartRequest())
-    var process: ProcessIdentity?
-    var trouble: Errno?
-    do throws(Errno) {
-      guard let known = WorkerConfiguration(try folder.record("configuration")) else { throw Errno(EBADMSG) }
-      configuration = known
-    } catch { trouble = error }
-    do throws(Errno) {
-      guard let known = ProcessIdentity(try folder.record("process")) else { throw Errno(EBADMSG) }
-      if try known.isRunning() { process = known }
-    } catch {
-      // None was made yet.
-      if error != Errno(ENOENT) { trouble = error }
-    }
+    let applet = AppletEntry(
+      name: name, configuration: WorkerConfiguration(name: name, request: StartRequest()), state: options.state)
+    let folder = applet.folder
+    let trouble = applet.readRecords()
     // A start that came no further.
-    if trouble == Errno(ENOENT), process == nil { return folder.remove() }
+    if trouble == Errno(ENOENT), applet.process == nil { return folder.remove() }
     if let trouble {
       // Nobody knows what it was, or whether it runs: it is neither started again nor forgotten.
       log.write(.error, "unreadable", [("name", name), ("reason", trouble.description)])
-      configuration.request.restart.when = .no
-      configuration.request.isRemoved = false
+      applet.configuration.request.restart.when = .no
+      applet.configuration.request.isRemoved = false
     }
-    let applet = AppletEntry(name: name, configuration: configuration, state: options.state)
-    applet.group = configuration.controlGroup.map { ControlGroup(path: $0) }
+    if let path = applet.configuration.controlGroup { applet.group = ControlGroup(path: path) }
     applets.append(applet)
-    if let process {
-      applet.process = process
+    if let process = applet.process {
       if linux_is_child(process.pid) { applet.child = process.pid }
       applet.state = .running
       tell(.info, "taken over", name, "pid \(process.pid)")
@@ -78,12 +65,12 @@ extension Daemon {
       tell(.warning, "lost", name, reason)
     }
     removeGroup(of: applet)
-    let policy = configuration.request.restart
+    let policy = applet.configuration.request.restart
     guard applet.state != .stopped, let isFailure = applet.end?.isFailure,
-      let delay = policy.delay(after: configuration.restarts, isFailure: isFailure)
+      let delay = policy.delay(after: applet.configuration.restarts, isFailure: isFailure)
     else {
       // It ended while no daemon ran, and nobody has to remember it.
-      if configuration.request.isRemoved {
+      if applet.configuration.request.isRemoved {
         tell(.info, applet.state.rawValue, name, applet.end?.reason)
         remove(applet)
       }

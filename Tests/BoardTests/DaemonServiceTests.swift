@@ -166,7 +166,7 @@ struct DaemonBadDayTests {
         board, "no descriptors left",
         """
         kill $daemon; wait $daemon
-        before=$(ulimit -n); ulimit -n 26; start_daemon
+        before=$(ulimit -n); ulimit -n 27; start_daemon
         number=1; while swiftlet start -n a$number loop.elf >/dev/null 2>/tmp/error && [ $number -lt 30 ]; do number=$((number + 1)); done
         grep -c 'No file descriptors available' /tmp/error
         swiftlet wait a1 & swiftlet kill a1; wait $! 2>/dev/null; echo $?
