@@ -37,7 +37,8 @@ extension Benchmark {
     try failures.check()
     var floors = [Int64](repeating: 0, count: setting.runs)
     try checkFloor(floor_stop(&floors, floors.count, restLength))
-    return [Measurement("stop", Samples(times), floor: Samples(floors), tolerance: 10)]
+    // What the process has done before makes it 107,000 instructions or 143,000 on the arm64 board.
+    return [Measurement("stop", Samples(times), floor: Samples(floors), tolerance: 60)]
   }
 
   static let parallel = Benchmark(
