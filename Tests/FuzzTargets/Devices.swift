@@ -35,7 +35,7 @@ private final class Silent: InterruptLine {
 }
 
 /// One of each device, and memory that they share with their driver.
-private final class DeviceBoard {
+final class DeviceBoard {
   private let memory: DeviceMemory
   private let disk = MemoryFile(repeatElement(0x5a, count: 16 << 10))
   private let block: VirtioBlock
@@ -51,13 +51,15 @@ private final class DeviceBoard {
   private static let base: UInt64 = 0x8000_0000
   private static let size: UInt64 = 256 << 10
   private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
+  /// Where its consoles write to.
+  let output: GuestOutput
   private static let path = "/tmp/swiftlet-fuzz-\(getpid()).socket"
 
   init() {
     let kernel = LinuxKernel()
     // The host's side is as it should be.
     memory = try! DeviceMemory(at: Self.base, count: Int(Self.size), kernel: kernel)
-    let output = GuestOutput(descriptor: Self.null, giveUp: { true }, onFailure: { _ in })
+    output = GuestOutput(descriptor: Self.null, giveUp: { true }, onFailure: { _ in })
     let complaints = Counter()
     let complain: @Sendable (String) -> Void = { text in
       hold(!text.isEmpty && !text.contains("\n"), "a complaint is one line")
@@ -77,6 +79,17 @@ private final class DeviceBoard {
   }
 
   deinit { ports.close() }
+
+  /// Address of a device on the bus: as far from the next as the largest window.
+  static func place(_ index: Int) -> UInt64 { UInt64(index + 1) << 26 }
+
+  var bus: MMIOBus {
+    var bus = MMIOBus()
+    for (index, device) in devices.enumerated() {
+      bus.add(device, at: Self.place(index)..<Self.place(index) + windows[index])
+    }
+    return bus
+  }
 
   private final class Counter: @unchecked Sendable { var count = 0 }
 
