@@ -1,6 +1,7 @@
 import CLinux
 import Devices
 import Platform
+import Synchronization
 
 extension FuzzTarget {
   /// Devices, as a hostile driver uses them: loads and stores at their registers, memory that changes, queues that lie.
@@ -53,7 +54,8 @@ final class DeviceBoard {
   private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
   /// Where its consoles write to.
   let output: GuestOutput
-  private static let path = "/tmp/swiftlet-fuzz-\(getpid()).socket"
+  /// Two targets may have a board at once, each with a socket of its own.
+  private static let boards = Atomic<Int>(0)
 
   init() {
     let kernel = LinuxKernel()
@@ -71,7 +73,9 @@ final class DeviceBoard {
       complain: complain)
     console = VirtioConsole(output: output, memory: memory, interrupt: Silent(), complain: complain)
     entropy = VirtioEntropy(memory: memory, interrupt: Silent(), complain: complain)
-    port = try! GuestPort(name: "port", path: Self.path, kernel: kernel)
+    let number = Self.boards.wrappingAdd(1, ordering: .relaxed).newValue
+    let path = "/tmp/swiftlet-fuzz-\(getpid())-\(number).socket"
+    port = try! GuestPort(name: "port", path: path, kernel: kernel)
     ports = VirtioPorts(ports: [port], memory: memory, interrupt: Silent(), complain: complain)
     uart = UART(output: output, interrupt: plic.line(1))
     devices = [block, console, entropy, ports, uart, plic]
