@@ -102,7 +102,8 @@ let package = Package(
     .executableTarget(
       name: "faults",
       dependencies: [
-        "AppletABI", "Applet", "CFaults", "CLinux", "Control", "JSON", "KVM", "Machine", "Monitor", "Platform",
+        "AppletABI", "Applet", "CFaults", "CLinux", "Control", "Devices", "JSON", "KVM", "Machine", "Monitor",
+        "Platform",
         "Supervisor", "TestSupport",
       ],
       path: "Tests/Faults", swiftSettings: strict),

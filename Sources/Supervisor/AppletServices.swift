@@ -49,15 +49,20 @@ final class AppletServices {
 
   /// KV.Set {"key", "value"}, KV.Get "key", KV.Delete "key", KV.Keys null: texts that outlive the applet's process.
   private func addValues(_ store: ValueStore) {
+    // Each change is a write to the disk that everybody waits for.
+    let limit = RateLimit(burst: 1000, each: 10_000_000)
+    let tooMany = RPCError("KV: more than 100 changes a second")
     server.register("KV.Set") { (pair: JSONValue) throws(RPCError) -> JSONValue in
       guard case .string(let key)? = pair["key"], case .string(let value)? = pair["value"] else {
         throw RPCError("KV.Set takes an object with a key and a value, both strings")
       }
+      guard limit.take() else { throw tooMany }
       try store.set(key, value)
       return .null
     }
     server.register("KV.Get") { (key: String) throws(RPCError) -> JSONValue in store.get(key) ?? .null }
     server.register("KV.Delete") { (key: String) throws(RPCError) -> JSONValue in
+      guard limit.take() else { throw tooMany }
       try store.set(key, nil)
       return .null
     }

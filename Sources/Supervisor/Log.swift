@@ -44,28 +44,32 @@ public final class Log {
         JSONMember("time", .integer(linux_clock(CLOCK_REALTIME) / 1_000_000)),
         JSONMember("level", .string(level.name)), JSONMember("event", .string(event)),
       ]
-      for field in fields { members.append(JSONMember(field.name, .string(Self.shown(field.value)))) }
+      for field in fields { members.append(JSONMember(field.name, .string(field.value))) }
       line += JSONValue.object(members).encoded ?? []
     case .text:
       line += Array("swiftlet: ".utf8) + Array(event.utf8)
       for field in fields {
         line += Array(" \(field.name)=".utf8)
-        let value = Self.shown(field.value)
-        line += Self.needsQuotes(value) ? JSONValue.string(value).encoded ?? [] : Array(value.utf8)
+        line += Self.needsQuotes(field.value) ? JSONValue.string(field.value).encoded ?? [] : Array(field.value.utf8)
       }
     }
+    line = Self.shown(line)
     line.append(0x0a)
     // One write(2) a line, and nobody to complain to where it fails.
     line.withUnsafeBytes { _ = linux_write(descriptor, $0.baseAddress, $0.count) }
   }
 
-  /// A text of anybody's, an applet's among them, for a terminal: DEL and the controls from U+0080 on, which JSON leaves as they
-  /// are where it escapes those below a space, become question marks.
-  private static func shown(_ text: String) -> String {
-    guard text.utf8.contains(where: { $0 == 0x7f || $0 == 0xc2 }) else { return text }
-    var shown = ""
-    for scalar in text.unicodeScalars {
-      shown.unicodeScalars.append((0x7f...0x9f).contains(scalar.value) ? "?" : scalar)
+  /// A line with texts of anybody's, an applet's among them, for a terminal: DEL and the controls from U+0080 on, which JSON
+  /// leaves as they are where it escapes those below a space, become question marks.
+  private static func shown(_ line: [UInt8]) -> [UInt8] {
+    var shown: [UInt8] = []
+    shown.reserveCapacity(line.count + 1)
+    for byte in line {
+      if byte >= 0x80, byte < 0xa0, shown.last == 0xc2 {
+        shown[shown.count - 1] = 0x3f
+      } else {
+        shown.append(byte == 0x7f ? 0x3f : byte)
+      }
     }
     return shown
   }

@@ -25,12 +25,19 @@ package final class RemoteService {
   /// Most bytes of an answer.
   private static let longest = 256 << 10
 
-  package init(_ service: ServiceAddress, interrupted: @escaping () -> Bool) {
-    name = service.name
-    address = service.path
-    self.interrupted = interrupted
+  package convenience init(_ service: ServiceAddress, interrupted: @escaping () -> Bool) {
     let result = linux_connect(service.path, false)
-    if result >= 0 { connection = OwnedDescriptor(Int32(truncatingIfNeeded: result)) }
+    self.init(
+      service.name, at: service.path, result < 0 ? nil : OwnedDescriptor(Int32(truncatingIfNeeded: result)),
+      interrupted: interrupted)
+  }
+
+  /// - Parameter connection: a socket; nil where there is none.
+  init(_ name: String, at address: String, _ connection: OwnedDescriptor?, interrupted: @escaping () -> Bool) {
+    self.name = name
+    self.address = address
+    self.connection = connection
+    self.interrupted = interrupted
   }
 
   /// Makes a call.

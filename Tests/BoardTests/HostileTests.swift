@@ -16,9 +16,10 @@ struct HostileTests {
             + floods.map {
               "\($0) for 2 s: [0-9]+ KiB, grown by -?[0-9]{1,2} KiB, ended with 124, its neighbour with 0\n"
             }.joined()
+            + "a neighbour's calls: [0-9]+ ms alone, [0-9]+ ms beside them\n"
             + daemonFloods.map { "\($0) under the daemon for 5 s: [0-9]+ KiB, grown by -?[0-9]{1,3} KiB\n" }.joined()
-            // About 256 KiB of output are kept, and two places of values; of lines 100, and ten a second from then on.
-            + "files of all: [0-9]{1,3} KiB, the daemon's log: [0-9]{1,4} lines\n"
+            // At most 384 KiB of output are kept, and two places of values; of lines 100, and ten a second from then on.
+            + "files of all: [0-9]{1,3} KiB at most, the daemon's log: [0-9]{1,4} lines\n"
             + "6 of them stopped, the daemon ended with 0, a neighbour with 0\n"
             + "hello from Swift on \(board.architecture)\n"),
         // What a guest was stopped for.

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -26,7 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 4096, PIDFD_OPEN = 434 };
+enum { MOST = 4096, PIDFD_OPEN = 434, CLOSE_RANGE = 436, LANDLOCK_CREATE = 444, LANDLOCK_RESTRICT = 446 };
 
 static atomic_long noted;
 static atomic_bool is_on;
@@ -35,6 +37,7 @@ static enum host_call failing_call;
 static long failing;
 static int failing_error;
 static enum host_call calls[MOST];
+static bool has_hit, is_child;
 
 int count_entries(const char *folder) {
   DIR *stream = opendir(folder);
@@ -54,6 +57,7 @@ void faults_begin(enum host_call call, long number, int error) {
   failing = number;
   atomic_store(&seen, 0);
   failing_error = error;
+  has_hit = false;
   atomic_store(&noted, 0);
   atomic_store(&is_on, 1);
 }
@@ -72,7 +76,10 @@ const char *faults_name(enum host_call call) {
                                       "getrandom", "madvise", "timer_create", "timer_settime", "fstat", "pread",
                                       "socket", "bind", "listen", "flock", "mkdir", "rename", "pipe2", "signalfd",
                                       "inotify_init1", "accept4", "recvmsg", "sendmsg", "execve", "fcntl", "dup2",
-                                      "pidfd_open", "connect", "mkfifo"};
+                                      "pidfd_open", "connect", "mkfifo", "pwrite", "fdatasync", "fallocate", "send",
+                                      "lseek", "socketpair", "fork", "close_range", "capset", "prctl",
+                                      "landlock_create_ruleset", "landlock_restrict_self", "setgroups", "setresgid",
+                                      "setresuid"};
   return call < HOST_CALLS ? names[call] : "none";
 }
 
@@ -81,7 +88,9 @@ static int fault(enum host_call call) {
   if (!atomic_load(&is_on)) return 0;
   long number = atomic_fetch_add(&noted, 1);
   if (number < MOST) calls[number] = call;
-  return call == failing_call && atomic_fetch_add(&seen, 1) == failing ? failing_error : 0;
+  if (call != failing_call || atomic_fetch_add(&seen, 1) != failing) return 0;
+  has_hit = true;
+  return failing_error;
 }
 
 #define FAIL(call)           \
@@ -146,6 +155,81 @@ int fstat(int fd, struct stat *status) {
 ssize_t pread(int fd, void *to, size_t count, off_t offset) {
   FAIL(HOST_PREAD);
   return real_syscall(SYS_pread64, fd, to, count, offset);
+}
+
+ssize_t pwrite(int fd, const void *from, size_t count, off_t offset) {
+  FAIL(HOST_PWRITE);
+  return real_syscall(SYS_pwrite64, fd, from, count, offset);
+}
+
+int fdatasync(int fd) {
+  FAIL(HOST_SYNC);
+  return (int)real_syscall(SYS_fdatasync, fd);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t count) {
+  FAIL(HOST_FALLOCATE);
+  return (int)real_syscall(SYS_fallocate, fd, mode, offset, count);
+}
+
+off_t lseek(int fd, off_t offset, int from) {
+  FAIL(HOST_SEEK);
+  return real_syscall(SYS_lseek, fd, offset, from);
+}
+
+ssize_t send(int fd, const void *from, size_t count, int flags) {
+  FAIL(HOST_SENDTO);
+  return real_syscall(SYS_sendto, fd, from, count, flags, NULL, 0);
+}
+
+int socketpair(int domain, int type, int protocol, int ends[2]) {
+  FAIL(HOST_SOCKETPAIR);
+  return (int)real_syscall(SYS_socketpair, domain, type, protocol, ends);
+}
+
+pid_t fork(void) {
+  FAIL(HOST_FORK);
+  pid_t (*next)(void) = (pid_t(*)(void))real("fork");
+  return next();
+}
+
+int prctl(int what, ...) {
+  va_list list;
+  va_start(list, what);
+  long a = va_arg(list, long), b = va_arg(list, long), c = va_arg(list, long), d = va_arg(list, long);
+  va_end(list);
+  FAIL(HOST_PROCESS_CONTROL);
+  return what == PR_SET_SECCOMP && is_child ? 0 : (int)real_syscall(SYS_prctl, what, a, b, c, d);
+}
+
+int setgroups(size_t count, const gid_t *list) {
+  FAIL(HOST_SET_GROUPS);
+  return (int)real_syscall(SYS_setgroups, count, list);
+}
+
+int setresgid(gid_t real_id, gid_t effective, gid_t saved) {
+  FAIL(HOST_SET_GROUP);
+  return (int)real_syscall(SYS_setresgid, real_id, effective, saved);
+}
+
+int setresuid(uid_t real_id, uid_t effective, uid_t saved) {
+  FAIL(HOST_SET_USER);
+  return (int)real_syscall(SYS_setresuid, real_id, effective, saved);
+}
+
+bool has_failed(void) { return has_hit; }
+
+int in_child(int (*body)(void)) {
+  pid_t (*next)(void) = (pid_t(*)(void))real("fork");
+  fflush(NULL);
+  pid_t process = next();
+  if (process == 0) {
+    is_child = true;
+    _exit(body());
+  }
+  int status;
+  if (process < 0 || waitpid(process, &status, 0) < 0) return -1;
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 int socket(int domain, int type, int protocol) {
@@ -274,6 +358,10 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
   va_end(list);
   if (number == PIDFD_OPEN) FAIL(HOST_PIDFD);
   if (number == SYS_openat) FAIL(HOST_OPEN);
+  if (number == CLOSE_RANGE) FAIL(HOST_CLOSE_RANGE);
+  if (number == SYS_capset) FAIL(HOST_CAPABILITIES);
+  if (number == LANDLOCK_CREATE) FAIL(HOST_LANDLOCK_CREATE);
+  if (number == LANDLOCK_RESTRICT) FAIL(HOST_LANDLOCK_RESTRICT);
   if (number == SYS_timer_create) FAIL(HOST_TIMER_CREATE);
   if (number == SYS_timer_settime) FAIL(HOST_TIMER_SET);
   return real_syscall(number, a, b, c, d, e, f);

@@ -83,7 +83,7 @@ struct Path {
   static var all: [Path] {
     [
       start, copies, regions, run, lockstep, stop, systemStart, systemRun, systemStop, worlds, linuxStart, linuxRun,
-      linuxStop, daemonStart, daemonStop, workerStart,
+      linuxStop, files, daemonStart, daemonStop, workerStart,
     ]
   }
 

@@ -238,6 +238,14 @@ final class Plan {
     return (result, output, hostCalls, list)
   }
 
+  /// Counts what somebody else has tried.
+  func add(_ count: Count) { total += count }
+
+  func complain(_ text: String) {
+    complaints += 1
+    print("WRONG: \(text)")
+  }
+
   private func complain(_ path: Path, _ variant: Variant, _ text: String) {
     complaints += 1
     print("WRONG: \(path.name) (\(variant.name)): \(text)")

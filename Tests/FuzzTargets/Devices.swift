@@ -1,6 +1,7 @@
 import CLinux
 import Devices
 import Platform
+import Synchronization
 
 extension FuzzTarget {
   /// Devices, as a hostile driver uses them: loads and stores at their registers, memory that changes, queues that lie.
@@ -35,7 +36,7 @@ private final class Silent: InterruptLine {
 }
 
 /// One of each device, and memory that they share with their driver.
-private final class DeviceBoard {
+final class DeviceBoard {
   private let memory: DeviceMemory
   private let disk = MemoryFile(repeatElement(0x5a, count: 16 << 10))
   private let block: VirtioBlock
@@ -51,13 +52,16 @@ private final class DeviceBoard {
   private static let base: UInt64 = 0x8000_0000
   private static let size: UInt64 = 256 << 10
   private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
-  private static let path = "/tmp/swiftlet-fuzz-\(getpid()).socket"
+  /// Where its consoles write to.
+  let output: GuestOutput
+  /// Two targets may have a board at once, each with a socket of its own.
+  private static let boards = Atomic<Int>(0)
 
   init() {
     let kernel = LinuxKernel()
     // The host's side is as it should be.
     memory = try! DeviceMemory(at: Self.base, count: Int(Self.size), kernel: kernel)
-    let output = GuestOutput(descriptor: Self.null, giveUp: { true }, onFailure: { _ in })
+    output = GuestOutput(descriptor: Self.null, giveUp: { true }, onFailure: { _ in })
     let complaints = Counter()
     let complain: @Sendable (String) -> Void = { text in
       hold(!text.isEmpty && !text.contains("\n"), "a complaint is one line")
@@ -69,7 +73,9 @@ private final class DeviceBoard {
       complain: complain)
     console = VirtioConsole(output: output, memory: memory, interrupt: Silent(), complain: complain)
     entropy = VirtioEntropy(memory: memory, interrupt: Silent(), complain: complain)
-    port = try! GuestPort(name: "port", path: Self.path, kernel: kernel)
+    let number = Self.boards.wrappingAdd(1, ordering: .relaxed).newValue
+    let path = "/tmp/swiftlet-fuzz-\(getpid())-\(number).socket"
+    port = try! GuestPort(name: "port", path: path, kernel: kernel)
     ports = VirtioPorts(ports: [port], memory: memory, interrupt: Silent(), complain: complain)
     uart = UART(output: output, interrupt: plic.line(1))
     devices = [block, console, entropy, ports, uart, plic]
@@ -77,6 +83,17 @@ private final class DeviceBoard {
   }
 
   deinit { ports.close() }
+
+  /// Address of a device on the bus: as far from the next as the largest window.
+  static func place(_ index: Int) -> UInt64 { UInt64(index + 1) << 26 }
+
+  var bus: MMIOBus {
+    var bus = MMIOBus()
+    for (index, device) in devices.enumerated() {
+      bus.add(device, at: Self.place(index)..<Self.place(index) + windows[index])
+    }
+    return bus
+  }
 
   private final class Counter: @unchecked Sendable { var count = 0 }
 

@@ -13,7 +13,7 @@ public struct FuzzTarget: Sendable {
   public let seeds: @Sendable () -> [[UInt8]]
 
   public static let all = [
-    elf, tree, overlay, rpc, control, options, call, virtio, linux, values, records, replies,
+    elf, tree, overlay, rpc, service, control, options, call, system, exits, virtio, linux, values, records, replies,
   ]
 
   public static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }

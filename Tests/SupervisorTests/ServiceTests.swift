@@ -84,6 +84,17 @@ struct ValueStoreTests {
   }
 }
 
+@Suite("How often something may happen")
+struct RateLimitTests {
+  @Test("so many times at once, and again after a while")
+  func burst() {
+    let limit = RateLimit(burst: 3, each: 50_000_000)
+    #expect((0..<4).map { _ in limit.take() } == [true, true, true, false])
+    usleep(60_000)
+    #expect(limit.take())
+  }
+}
+
 @Suite("Services of other programs")
 struct RemoteServiceTests {
   /// Serves one connection: for each request the next of these answers; nil hangs up.

@@ -10,7 +10,9 @@ enum host_call {
   HOST_OPEN, HOST_READ, HOST_WRITE, HOST_POLL, HOST_EVENTFD, HOST_SIGACTION, HOST_THREAD, HOST_GETRANDOM, HOST_MADVISE,
   HOST_TIMER_CREATE, HOST_TIMER_SET, HOST_STAT, HOST_PREAD, HOST_SOCKET, HOST_BIND, HOST_LISTEN, HOST_LOCK, HOST_MKDIR, HOST_RENAME, HOST_PIPE,
   HOST_SIGNALFD, HOST_INOTIFY, HOST_ACCEPT, HOST_RECEIVE, HOST_SEND, HOST_EXEC, HOST_CONTROL, HOST_DUPLICATE, HOST_PIDFD,
-  HOST_CONNECT, HOST_FIFO, HOST_CALLS
+  HOST_CONNECT, HOST_FIFO, HOST_PWRITE, HOST_SYNC, HOST_FALLOCATE, HOST_SENDTO, HOST_SEEK, HOST_SOCKETPAIR, HOST_FORK,
+  HOST_CLOSE_RANGE, HOST_CAPABILITIES, HOST_PROCESS_CONTROL, HOST_LANDLOCK_CREATE, HOST_LANDLOCK_RESTRICT, HOST_SET_GROUPS,
+  HOST_SET_GROUP, HOST_SET_USER, HOST_CALLS
 };
 
 /// Entries of a folder; -1 where it cannot be read.
@@ -27,6 +29,12 @@ long faults_end(void);
 /// The kind of a call since `faults_begin`; HOST_CALLS where there is no such call.
 enum host_call faults_call(long number);
 const char *faults_name(enum host_call call);
+
+/// Runs a body in a process of its own, which ends with what the body answers. Answers that; 128 and a signal's number, or -1.
+/// A seccomp filter is not installed there: it is another architecture's.
+int in_child(int (*body)(void));
+/// Whether the call that is to fail has come.
+bool has_failed(void);
 
 // A client of a daemon on the same thread, whose calls are its own affair and never fail for a plan. It does not wait.
 long client_connect(const char *path);
