@@ -17,6 +17,8 @@ public enum RegionError: Error, Equatable {
   case writableAndExecutable
   /// The page tables have no room for it: fewer scattered regions are needed.
   case tablesFull
+  /// The page tables that a program in system mode was given are not as the monitor has left them.
+  case tablesChanged
   case kvm(KVMError)
 
   /// What is wrong, in one line.
@@ -27,6 +29,7 @@ public enum RegionError: Error, Equatable {
     case .missing: "no region of the guest's is there"
     case .writableAndExecutable: "memory cannot be writable and executable"
     case .tablesFull: "the guest's page tables have no room for another region so far from the others"
+    case .tablesChanged: "the guest has written over the page tables that the monitor made for it"
     case .kvm(let error): error.description
     }
   }
@@ -170,7 +173,9 @@ extension ExecCtx {
   }
 
   private func map(_ range: Range<UInt64>, _ access: Access?) throws(RegionError) {
-    do { try tables?.map(range, access.map { PageTable.Mapping($0, isUser: isSecure) }) } catch { throw .tablesFull }
+    do { try tables?.map(range, access.map { PageTable.Mapping($0, isUser: isSecure) }) } catch {
+      throw error == .full ? .tablesFull : .tablesChanged
+    }
     frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_FENCE)
   }
 
