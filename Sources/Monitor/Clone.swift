@@ -30,14 +30,12 @@ extension ExecCtx {
       for region in memory.regions where piece.range.contains(region.range.lowerBound) {
         access.formUnion(region.access)
       }
-      let shared = try piece.memory.forCopy(access, kernel: kernel)
-      // The tables that this one's pieces are in are copied below.
-      try clone.machine.setMemory(slot: piece.slot, address: piece.range.lowerBound, memory: shared.bytes)
-      clone.memory.added.append(AddedMemory(range: piece.range, memory: shared, slot: piece.slot))
+      clone.memory.added.append(try piece.forCopy(access, kernel: kernel))
     }
     clone.memory.copyContents(of: memory)
     if let tables { clone.tables?.follow(tables) }
     clone.memory.regions = memory.regions
+    try clone.fitSlots()
     clone.sleepUnderWay = sleepUnderWay
     if mayReadCounter {
       // The copy's time lags by what passes between the two requests, which is much where the thread loses its processor there.

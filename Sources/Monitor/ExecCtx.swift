@@ -14,6 +14,8 @@ public final class ExecCtx: @unchecked Sendable {
   // Ended in this order: the vCPU, its machine, the memory behind it.
   var vcpu: VCPU
   let machine: VirtualMachine
+  /// The memory slots that the machine has.
+  var slots: [MemorySlot]
   /// The context's memory: regions, and checked access to them.
   public internal(set) var memory: GuestMemory
 
@@ -136,6 +138,10 @@ public final class ExecCtx: @unchecked Sendable {
     input = options.input
     vcpu = parts.vcpu
     machine = parts.machine
+    // The parts were made with all of it in one.
+    slots = [
+      MemorySlot(number: 0, range: parts.memory.slot, memory: parts.memory.mapping, offset: 0, isReadOnly: false)
+    ]
     memory = parts.memory
   }
 
