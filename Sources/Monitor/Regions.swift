@@ -68,7 +68,8 @@ extension ExecCtx {
     try change(range) { (copy) throws(RegionError) in try copy.remove(range) }
   }
 
-  /// Changes what the applet may do with a part of its memory; an empty access unmaps it, and keeps its contents.
+  /// Changes what the applet may do with a part of its memory; an empty access unmaps it, and keeps its contents. Memory that
+  /// shadows share with the context, because none of them could write it, is copied for each before they can.
   /// - Parameter range: whole pages of 4096 bytes, of a program in system mode the host's; all in regions of the context.
   /// - Throws: `RegionError`; nothing has changed then.
   public func protect(_ range: Range<UInt64>, _ access: Access) throws(RegionError) {
@@ -141,6 +142,10 @@ extension ExecCtx {
     }
     guard !range.isEmpty, covered == range.upperBound - range.lowerBound else { throw .missing }
     if access.contains(.execute) { cleanForExecution(range) }
+    for index in memory.added.indices
+    where access.contains(.write) && memory.added[index].isBorrowed && memory.added[index].range.overlaps(range) {
+      memory.added[index] = try own(memory.added[index], access)
+    }
     memory.regions = changed
     try map(range, access.isEmpty ? nil : access)
     try fit()
