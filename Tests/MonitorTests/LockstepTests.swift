@@ -1,3 +1,4 @@
+import Applet
 import AppletABI
 import CLinux
 import KVM
@@ -135,5 +136,19 @@ struct LockstepTests {
       if context.a0 == 0x500 { context.ret(5 as UInt64) } else { try secureHandler(context) }
     }
     #expect(fixture.run() == .success(.exited(status: 5)))
+  }
+
+  /// Two pieces that touch in the guest lie anywhere in this process.
+  @Test(arguments: Mode.all) private func aBufferAcrossTwoPiecesIsRefused(mode: Mode) throws {
+    let place: UInt64 = 0x1_0000_0000
+    let page = UInt64(linux_page_size())
+    let fixture = try copies(mode, shadows: 2) { _, guest in guest.call(APPLET_CALL_WRITE, place + page - 4, page) }
+    for number in 0..<2 as Range<UInt64> {
+      let memory = try SharedMemory(count: Int(page), kernel: fixture.kernel)
+      try fixture.context.addRegion(at: place + number * page, memory, access: [.read, .write])
+    }
+    #expect(
+      fixture.run()
+        == .failure(.badRange(call: UInt64(APPLET_CALL_WRITE), address: place + page - 4, count: page, .outside)))
   }
 }
