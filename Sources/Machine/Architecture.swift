@@ -105,14 +105,23 @@ public enum Architecture: Sendable {
     }
   }
 
-  /// The registers that bring a vCPU that was interrupted anywhere back to where `secureStart` begins.
+  /// The registers that bring a vCPU that was interrupted anywhere back to where `secureStart` begins. The shim is to save the
+  /// floating-point registers at its next exit, as those of an applet that has changed them since the last.
   public func shimRestart(_ layout: SecureLayout) -> [RegisterSetting] {
     switch self {
+    // With CPACR_EL1 as it starts.
     case .arm64: ARM64.secureStart(layout)
     // Its privilege is no part of the program counter or status here: 1 is VS mode.
-    case .riscv64: RISCV64.secureStart(layout) + [RegisterSetting(id: RISCV64.mode, value: 1)]
+    case .riscv64:
+      RISCV64.secureStart(layout).filter { $0.id != RISCV64.sstatus } + [
+        RegisterSetting(id: RISCV64.sstatus, value: RISCV64.statusUserChanged),
+        RegisterSetting(id: RISCV64.mode, value: 1),
+      ]
     }
   }
+
+  /// Byte offset in the shim at which a vCPU stands behind an exit; nil where that is `shimRestore`'s first.
+  public var shimBehindExit: Int? { self == .arm64 ? (ARM64.shimLeave + 1) * 4 : nil }
 
   /// Byte offsets in the shim of the instructions that do what the trap frame asks for and load the applet's registers from it,
   /// to the last one, which goes there.

@@ -66,8 +66,8 @@ public final class ExecCtx: @unchecked Sendable {
   var lockstep: Lockstep?
   /// What lockstep has seen so far.
   public internal(set) var lockstepReport = LockstepReport()
-  /// What ended the last entry, while in lockstep.
-  var event = Event.interrupted
+  /// What ended the last entry, while in lockstep; without, whether an interruption did that is looked after.
+  var event = Event.call
   /// The sleep that a stop or a limit has interrupted: PC behind the call, how long it is, and its end in CLOCK_MONOTONIC
   /// nanoseconds.
   var sleepUnderWay: (pc: UInt64, nanoseconds: UInt64, end: Int64)?

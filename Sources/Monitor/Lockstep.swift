@@ -13,37 +13,6 @@ public struct LockstepReport: Equatable, Sendable {
   public internal(set) var repairs: [UInt64] = []
 }
 
-/// How two copies of a context differ.
-public enum Divergence: Equatable, Sendable {
-  /// A register by its name; copy 0 is the primary.
-  case register(String, copy: Int, value: UInt64, primary: UInt64)
-  /// They hand over different bytes: the first that differs, by its address.
-  case input(address: UInt64, copy: Int, value: UInt8, primary: UInt8)
-  /// One raised what the other did not.
-  case event(copy: Int, ExecCtx.Event, primary: ExecCtx.Event)
-
-  /// What differs, in one line.
-  public var description: String {
-    switch self {
-    case .register(let name, let copy, let value, let primary):
-      "\(name) is \(hex(primary)) in the primary and \(hex(value)) in shadow \(copy)"
-    case .input(let address, let copy, let value, let primary):
-      "the input byte at \(hex(address)) is \(hex(UInt64(primary))) in the primary and \(hex(UInt64(value))) in shadow \(copy)"
-    case .event(let copy, let event, let primary):
-      "the primary \(Self.name(primary)) and shadow \(copy) \(Self.name(event))"
-    }
-  }
-
-  private static func name(_ event: ExecCtx.Event) -> String {
-    switch event {
-    case .call: "calls"
-    case .fault(let fault): "raises an exception (\(fault.description))"
-    case .interrupted: "does not come to a call"
-    case .ended: "ends"
-    }
-  }
-}
-
 extension ExecCtx {
   /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
   public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
@@ -207,25 +176,33 @@ final class Lockstep {
     primary.event == .call && shadows.allSatisfy { $0.event == .call && ExecCtx.equal(primary, $0) }
   }
 
-  /// Runs all copies to their next events at the same time.
+  /// Runs all copies to their next events at the same time. Where the primary is interrupted, all of them are, so that whoever
+  /// is asked about it finds them out of their guests.
   private func advanceAtOnce() throws(ExecError) {
     primary.event = .interrupted
     for shadow in shadows { shadow.event = .interrupted }
-    for worker in workers { worker.start() }
-    let own: Result<ExecCtx.Event, ExecError>
-    do throws(ExecError) { own = .success(try primary.advance(patience: Self.patience, stopping: primary)) } catch {
-      own = .failure(error)
-      for worker in workers { worker.cancel() }
+    for _ in 0..<Self.patience {
+      try advanceOnce()
+      guard primary.event == .interrupted else { break }
+      primary.vcpu.clearExitRequest()
+      try primary.checkStops()
     }
-    // Every turn is ended before anything is thrown: no worker may run on.
-    let end = Clock.monotonic + Self.tick * Int64(Self.patience)
-    var failure: ExecError?
-    for (shadow, worker) in zip(shadows, workers) {
-      do throws(ExecError) { shadow.event = try worker.finish(by: end) } catch { failure = error }
-    }
-    primary.event = try own.get()
-    if let failure { throw failure }
     primary.agrees = allAgree
+  }
+
+  /// Enters the copies that have not come to their next events, each once.
+  private func advanceOnce() throws(ExecError) {
+    let slow = zip(shadows, workers).filter { $0.0.event == .interrupted }
+    for (_, worker) in slow { worker.start() }
+    // Every turn is ended before anything is thrown: no worker may run on.
+    var failure: ExecError?
+    do throws(ExecError) { primary.event = try primary.enter() } catch { failure = error }
+    let isOver = failure != nil || primary.event == .interrupted
+    let end = Clock.monotonic + (isOver ? 0 : Self.tick * Int64(Self.patience))
+    for (shadow, worker) in slow {
+      do throws(ExecError) { shadow.event = try worker.finish(by: end) } catch { failure = failure ?? error }
+    }
+    if let failure { throw failure }
   }
 
   /// Waits for the copies that have not come to an event, then repairs those that differ from the majority.

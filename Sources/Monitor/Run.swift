@@ -31,7 +31,14 @@ extension ExecCtx {
     defer { end() }
     do throws(ExecError) {
       let event = if let processors { try enterProgram(processors) } else { try enter() }
-      if event == .interrupted { try checkStops() }
+      switch event {
+      case .interrupted:
+        self.event = .interrupted
+        try checkStops()
+        try bringHome()
+        self.event = .call
+      default: break
+      }
       return event
     } catch { throw comeHome(error) }
   }
@@ -57,6 +64,7 @@ extension ExecCtx {
   private func begin() throws(ExecError) {
     // `run` does not come here with one.
     if let processors, !processors.others.isEmpty { throw .host(.notSupported) }
+    if lockstep == nil { event = .call }
     control.began()
     do throws(Errno) { try limits.begin(calls: calls) } catch {
       control.ended()
@@ -111,7 +119,10 @@ extension ExecCtx {
       case .call: return
       case .fault(let fault): throw describe(fault)
       // A secure context's machine has no other end.
-      case .interrupted, .ended: try checkStops()
+      case .interrupted, .ended:
+        event = .interrupted
+        try checkStops()
+        event = .call
       }
     }
   }
@@ -153,14 +164,30 @@ extension ExecCtx {
     case .stopped, .limit: break
     default: return error
     }
-    if let processors {
-      do throws(ExecError) { try takeRegisters(processors) } catch { return error }
-      return error
-    }
-    for shadow in shadows { _ = shadow.returnToShim() }
-    let wasOutside = returnToShim()
-    guard error != .stopped, wasOutside, isAsleep else { return error }
-    return .fault(.waitForInterrupt, pc: pc &- 4, address: nil)
+    do throws(ExecError) { try bringHome() } catch { return error }
+    return error
+  }
+
+  /// Brings the registers to where they can be looked at and changed, its shadows' too.
+  private func bringHome() throws(ExecError) {
+    if let processors { return try takeRegisters(processors) }
+    for copy in shadows + [self] { try copy.returnToShim() }
+    // A shadow may have been entered.
+    vcpu.aim()
+  }
+
+  /// At a limit, says so where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on
+  /// riscv64 KVM blocks user mode in it, without an exit, until a kick.
+  private func checkSleep() throws(ExecError) {
+    guard architecture == .riscv64, event == .interrupted else { return }
+    let pc: UInt64
+    do { pc = try vcpu.register(RISCV64.pc) } catch { throw .kvm(error) }
+    guard let range = GuestRange(start: pc &- 4, count: 4),
+      let instruction = try? memory.withBytes(range, for: .execute, { $0.loadUnaligned(as: UInt32.self) }),
+      architecture.isWaitForInterrupt(instruction)
+    else { return }
+    try bringHome()
+    throw .fault(.waitForInterrupt, pc: pc &- 4, address: nil)
   }
 
   /// Passes on what the applet has written without ending the line.
@@ -178,10 +205,13 @@ extension ExecCtx {
       if let caller = processors.caller, caller !== control { return }
     }
     if let attention, control.isAttentionWanted {
-      if processors == nil { _ = returnToShim() }
+      if processors == nil { try bringHome() }
       attention(self)
     }
     if control.takeStop() { throw .stopped }
+    if processors == nil { try checkSleep() }
+    // Its handler may look at the context, and change it.
+    if processors == nil, limitHandler != nil, limits.passed(calls: calls) != nil { try bringHome() }
     try checkLimits()
   }
 
@@ -222,36 +252,44 @@ extension ExecCtx {
 
   /// Brings a guest that was interrupted amid its own code back to where it is entered: its registers into the trap frame,
   /// which otherwise holds those of its last call, and the vCPU to the shim, which loads them again. One that stands
-  /// behind an exit of the shim's is there already.
-  /// - Returns: whether it was amid its own code.
-  private func returnToShim() -> Bool {
+  /// behind an exit of the shim's is there already; one that is amid storing its registers there is let go on to that exit.
+  private func returnToShim() throws(ExecError) {
+    guard event == .interrupted else { return }
+    var timer: KickTimer?
+    while true {
+      do throws(KVMError) { if try settle() { return } } catch { throw .kvm(error) }
+      // In some instructions they are all in the frame, or the applet goes on and is interrupted again.
+      do throws(Errno) {
+        if timer == nil { timer = try KickTimer(.wall) }
+        try timer?.set(nanoseconds: 1_000_000, interval: 1_000_000)
+      } catch { throw .host(error) }
+      vcpu.clearExitRequest()
+      let event = try enter()
+      if event == .interrupted { continue }
+      // What it came to is found out anew when it runs on.
+      if event == .call { frame[Int(APPLET_FRAME_PC)] &-= 4 }
+      frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+      return
+    }
+  }
+
+  /// - Returns: false where it is amid storing its registers.
+  private func settle() throws(KVMError) -> Bool {
     let shim = memory.layout.shim
-    guard let pc = try? vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc) else { return false }
+    let pc = try vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc)
     let isOutside = pc < shim || pc >= memory.layout.frame
     if isOutside {
       var values: [(word: Int, value: UInt64)] = []
-      for register in architecture.coreRegisters {
-        guard let value = try? vcpu.register(register.id) else { return true }
-        values.append((register.word, value))
-      }
+      for register in architecture.coreRegisters { values.append((register.word, try vcpu.register(register.id))) }
       for (word, value) in values { frame[word] = value }
+    } else if Int(pc - shim) == architecture.shimBehindExit {
+      return true
     } else if !architecture.shimRestore.contains(Int(pc - shim)) {
-      // Amid loading them it begins anew; amid storing them it goes on to its exit.
       return false
     }
     frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
-    // What could be read can be written.
-    for setting in architecture.shimRestart(memory.layout) { try? vcpu.setRegister(setting.id, setting.value) }
-    return isOutside
-  }
-
-  /// Whether the guest stands behind an instruction that waits for an interrupt. On riscv64 KVM lets user mode wait, and an
-  /// applet's wait has no end; on arm64 the instruction traps.
-  private var isAsleep: Bool {
-    guard let range = GuestRange(start: pc &- 4, count: 4),
-      let instruction = try? memory.withBytes(range, for: .execute, { $0.loadUnaligned(as: UInt32.self) })
-    else { return false }
-    return architecture.isWaitForInterrupt(instruction)
+    for setting in architecture.shimRestart(memory.layout) { try vcpu.setRegister(setting.id, setting.value) }
+    return true
   }
 
   func describe(_ fault: Fault) -> ExecError {

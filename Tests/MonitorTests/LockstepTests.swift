@@ -4,6 +4,8 @@ import CLinux
 import KVM
 import Machine
 import Monitor
+import Platform
+import Synchronization
 import TestSupport
 import Testing
 
@@ -151,4 +153,33 @@ struct LockstepTests {
       fixture.run()
         == .failure(.badRange(call: UInt64(APPLET_CALL_WRITE), address: place + page - 4, count: page, .outside)))
   }
+
+  /// Whoever is asked about a limit finds every copy out of its guest, and what is changed then holds.
+  @Test(arguments: Mode.all) private func copiesAreOutOfTheirGuestsWhenALimitPasses(mode: Mode) throws {
+    let inside = Inside()
+    let results = Notes<UInt64>()
+    let fixture = try copies(mode, shadows: 1) { copy, guest in
+      guard guest.entry > 0 else {
+        inside.count.add(1, ordering: .sequentiallyConsistent)
+        defer { inside.count.subtract(1, ordering: .sequentiallyConsistent) }
+        return guest.spin(pc: 0x8000_0048)
+      }
+      if copy == 0 { results(guest.frame[5]) }
+      return guest.call(APPLET_CALL_EXIT, 0)
+    }
+    let context = fixture.context
+    context.deadline = Clock.monotonic + 20_000_000
+    context.limitHandler = { (context, _) in
+      results(UInt64(inside.count.load(ordering: .sequentiallyConsistent)))
+      results(context.pc)
+      context.setRegister(5, 0x77)
+      return 5_000_000_000
+    }
+    let ending = fixture.run()
+    #expect(results.list == [0, 0x8000_0048, 0x77])
+    // One after the other, the shadow has not been interrupted, and in this kernel a guest amid its code has other registers.
+    if mode.isParallel { #expect(ending == .success(.exited(status: 0))) }
+  }
+
+  private final class Inside: Sendable { let count = Atomic<Int>(0) }
 }
