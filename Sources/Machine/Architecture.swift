@@ -123,6 +123,9 @@ public enum Architecture: Sendable {
   /// Byte offset in the shim at which a vCPU stands behind an exit; nil where that is `shimRestore`'s first.
   public var shimBehindExit: Int? { self == .arm64 ? (ARM64.shimLeave + 1) * 4 : nil }
 
+  /// The applet's registers that the trap frame does not hold: its thread pointer, TPIDR_EL0, where that is no general register.
+  public var threadPointer: UInt64? { self == .arm64 ? ARM64.tpidrEL0 : nil }
+
   /// Byte offsets in the shim of the instructions that do what the trap frame asks for and load the applet's registers from it,
   /// to the last one, which goes there.
   public var shimRestore: Range<Int> {

@@ -37,6 +37,7 @@ extension ExecCtx {
     clone.memory.regions = memory.regions
     try clone.fitSlots()
     clone.sleepUnderWay = sleepUnderWay
+    try clone.copyThreadPointer(of: self)
     if mayReadCounter {
       // The copy's time lags by what passes between the two requests, which is much where the thread loses its processor there.
       for _ in 0..<10 {
@@ -50,6 +51,12 @@ extension ExecCtx {
     clone.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP | APPLET_ENTRY_FENCE)
     clone.frame[Int(APPLET_FRAME_ON_EXIT)] = 0
     return clone
+  }
+
+  /// Takes over the register of another context that the trap frame does not hold: to do so costs more than a call does.
+  func copyThreadPointer(of other: ExecCtx) throws(KVMError) {
+    guard let register = architecture.threadPointer else { return }
+    try vcpu.setRegister(register, try other.vcpu.register(register))
   }
 
   /// Brings the floating-point registers into the trap frame, from where the next entry loads them again.

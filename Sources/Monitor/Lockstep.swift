@@ -14,7 +14,9 @@ public struct LockstepReport: Equatable, Sendable {
 }
 
 extension ExecCtx {
-  /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
+  /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers. Not looked at is
+  /// arm64's TPIDR_EL0, which would cost a quarter of a call each time: it is copied by `clone` and by repairs, and a fault in
+  /// it shows where the applet uses it.
   public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
     // Eight words a turn and one branch for all of them: a branch a word would cost more than the words.
     let (x, y) = (a.frame, b.frame)
@@ -253,13 +255,11 @@ final class Lockstep {
     wrong.memory.copyContents(of: copy(right).memory)
     wrong.event = copy(right).event
     wrong.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP | APPLET_ENTRY_FENCE)
-    if isOutside {
-      do {
-        for setting in wrong.architecture.shimRestart(wrong.memory.layout) {
-          try wrong.vcpu.setRegister(setting.id, setting.value)
-        }
-      } catch { throw .kvm(error) }
-    }
+    do throws(KVMError) {
+      try wrong.copyThreadPointer(of: copy(right))
+      let settings = isOutside ? wrong.architecture.shimRestart(wrong.memory.layout) : []
+      for setting in settings { try wrong.vcpu.setRegister(setting.id, setting.value) }
+    } catch { throw .kvm(error) }
     primary.lockstepReport.repairs[index] &+= 1
   }
 

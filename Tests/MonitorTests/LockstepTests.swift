@@ -154,6 +154,30 @@ struct LockstepTests {
         == .failure(.badRange(call: UInt64(APPLET_CALL_WRITE), address: place + page - 4, count: page, .outside)))
   }
 
+  /// TPIDR_EL0 is not in the trap frame.
+  @Test func theThreadPointerIsCopiedAndRepaired() throws {
+    let mode = Mode.all[0]
+    let fixture = try Fixture(mode.host)
+    let first = try #require(fixture.kernel.processors.last).number
+    fixture.kernel.processors[first].setRegister(ARM64.tpidrEL0, 0x1234)
+    let system: KVM.System = try KVM.System(kernel: fixture.kernel)
+    try fixture.context.setShadows([try fixture.context.clone(on: system), try fixture.context.clone(on: system)])
+    #expect(fixture.kernel.processors.allSatisfy { $0.register(ARM64.tpidrEL0) == 0x1234 })
+    fixture.kernel.program = { guest in
+      guest.processor.setRegister(ARM64.tpidrEL0, guest.processor.number == first + 1 ? 9 : 0x5678)
+      if guest.entry == 0, guest.processor.number == first + 1 { guest.frame[5] = 1 }
+      return guest.call(guest.entry == 0 ? APPLET_CALL_YIELD : APPLET_CALL_EXIT, 0)
+    }
+    let seen = Notes<UInt64>()
+    fixture.context.handler = { (context) throws(ExecError) in
+      seen(fixture.kernel.processors[first + 1].register(ARM64.tpidrEL0))
+      try secureHandler(context)
+    }
+    #expect(fixture.run() == .success(.exited(status: 0)))
+    #expect(seen.list.first == 0x5678)
+    fixture.context.handler = nil
+  }
+
   /// Whoever is asked about a limit finds every copy out of its guest, and what is changed then holds.
   @Test(arguments: Mode.all) private func copiesAreOutOfTheirGuestsWhenALimitPasses(mode: Mode) throws {
     let inside = Inside()
