@@ -37,6 +37,7 @@ extension ExecCtx {
         try checkStops()
         try bringHome()
         self.event = .call
+      case .call where isSecure: calls &+= 1
       default: break
       }
       return event
@@ -56,6 +57,7 @@ extension ExecCtx {
     do throws(ExecError) {
       if let processors { return try runProgramToCall(processors) }
       try runToCall()
+      calls &+= 1
       return nil
     } catch { throw comeHome(error) }
   }
@@ -176,8 +178,8 @@ extension ExecCtx {
     vcpu.aim()
   }
 
-  /// At a limit, says so where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on
-  /// riscv64 KVM blocks user mode in it, without an exit, until a kick.
+  /// Ends the run where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on riscv64
+  /// KVM blocks user mode in it, without an exit, until a kick.
   private func checkSleep() throws(ExecError) {
     guard architecture == .riscv64, event == .interrupted else { return }
     let pc: UInt64
