@@ -137,11 +137,20 @@ extension ExecCtx {
   public func run() throws(ExecError) -> Outcome {
     if let processors { return try runProcessors(processors) }
     try begin()
+    var sleepTimer: KickTimer?
     defer {
+      sleepTimer = nil
       lockstep?.end()
       end()
     }
-    do throws(Errno) { try lockstep?.begin() } catch { throw .host(error) }
+    do throws(Errno) {
+      try lockstep?.begin()
+      // In lockstep there are kicks enough.
+      if architecture == .riscv64, lockstep == nil {
+        sleepTimer = try KickTimer(.wall)
+        try sleepTimer?.set(nanoseconds: Self.firstLook, interval: Self.furtherLooks)
+      }
+    } catch { throw .host(error) }
     do throws(ExecError) {
       while exitStatus == nil {
         if let lockstep { try lockstep.step() } else { try runToCall() }
@@ -177,6 +186,10 @@ extension ExecCtx {
     // A shadow may have been entered.
     vcpu.aim()
   }
+
+  /// Nanoseconds after which, and between which, a guest is looked at that may wait for an interrupt (`checkSleep`).
+  private static let firstLook: Int64 = 1_000_000_000
+  private static let furtherLooks: Int64 = 10_000_000_000
 
   /// Ends the run where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on riscv64
   /// KVM blocks user mode in it, without an exit, until a kick.

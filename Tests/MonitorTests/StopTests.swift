@@ -245,12 +245,25 @@ struct StopTests {
     #expect(greedy.run() == .failure(.limit(.deadline)))
   }
 
-  /// riscv64 lets user mode wait for an interrupt that never comes: the limit that ends it says so.
-  @Test func aWaitForAnInterruptIsNamed() throws {
+  /// riscv64 lets user mode wait for an interrupt that never comes: with a limit or without, the run ends and says so.
+  @Test(arguments: [false, true]) func aWaitForAnInterruptEndsTheRun(isLimited: Bool) throws {
+    let fixture = try Fixture(Host.all[2], [{ $0.spin(pc: 0x8000_0048) }, Self.exit])
+    fixture.context.memory.bytes(at: 0x8000_0044, count: 4).storeBytes(of: 0x1050_0073, as: UInt32.self)
+    if isLimited { fixture.context.deadline = Clock.monotonic + 5_000_000 }
+    #expect(fixture.run() == .failure(.fault(.waitForInterrupt, pc: 0x8000_0044, address: nil)))
+    #expect(fixture.context.pc == 0x8000_0048)
+    // It can be run on, behind the instruction.
+    fixture.context.deadline = nil
+    #expect(fixture.run() == .success(.exited(status: 0)))
+  }
+
+  @Test func aStopOfAWaitForAnInterruptIsAStop() throws {
     let fixture = try Fixture(Host.all[2], [{ $0.spin(pc: 0x8000_0048) }])
     fixture.context.memory.bytes(at: 0x8000_0044, count: 4).storeBytes(of: 0x1050_0073, as: UInt32.self)
-    fixture.context.deadline = Clock.monotonic + 5_000_000
-    #expect(fixture.run() == .failure(.fault(.waitForInterrupt, pc: 0x8000_0044, address: nil)))
+    let context = fixture.context
+    let thread = try soon { context.stop() }
+    #expect(fixture.run() == .success(.stopped))
+    thread.join()
   }
 
   @Test(arguments: Host.all) func othersCanWaitForTheEnd(host: Host) throws {
