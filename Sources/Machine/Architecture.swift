@@ -155,6 +155,9 @@ public enum Architecture: Sendable {
   /// 3.1.6.6).
   public var steadyStatus: UInt64 { self == .arm64 ? .max : ~(1 << 63 | 0b11 << 13) }
 
+  /// The bits of the status word that are the applet's own: N, Z, C and V; riscv64 has none.
+  public var conditionFlags: UInt64 { self == .arm64 ? 0b1111 << 28 : 0 }
+
   /// The number by which instructions name the register that is always zero.
   public var zeroRegister: Int { self == .arm64 ? 31 : 0 }
 

@@ -60,7 +60,7 @@ extension ExecCtx {
   }
 
   /// Brings the floating-point registers into the trap frame, from where the next entry loads them again.
-  private func captureFloatingPoint() throws(KVMError) {
+  func captureFloatingPoint() throws(KVMError) {
     // Those of a copy that has not run yet, or was repaired, are there already.
     guard frame[Int(APPLET_FRAME_ON_ENTRY)] & UInt64(APPLET_ENTRY_FP) == 0 else { return }
     for register in architecture.floatingPointRegisters {
