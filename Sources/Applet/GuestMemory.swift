@@ -183,12 +183,12 @@ public final class SharedMemory: @unchecked Sendable {
 package struct AddedMemory {
   package let range: Range<UInt64>
   package let memory: SharedMemory
-  /// KVM's number for it.
-  package let slot: UInt32
+  /// Whether it is the memory of the context that this one is a copy of, too.
+  package let isBorrowed: Bool
 
-  package init(range: Range<UInt64>, memory: SharedMemory, slot: UInt32) {
+  package init(range: Range<UInt64>, memory: SharedMemory, isBorrowed: Bool = false) {
     self.range = range
     self.memory = memory
-    self.slot = slot
+    self.isBorrowed = isBorrowed
   }
 }

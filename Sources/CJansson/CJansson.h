@@ -5,5 +5,8 @@
 // Macros and inline functions in jansson.
 static inline int swiftlet_json_type(const json_t *value) { return (int)json_typeof(value); }
 static inline void swiftlet_json_release(json_t *value) { json_decref(value); }
+static inline int swiftlet_json_is_overflow(const json_error_t *error) {
+  return json_error_code(error) == json_error_numeric_overflow;
+}
 
 #endif

@@ -33,17 +33,35 @@ public struct JSONMember: Equatable, Sendable {
 }
 
 extension JSONValue {
-  /// Reads one value that fills the bytes.
+  /// Why bytes are no value.
+  package enum Refusal: Error {
+    case malformed
+    /// It is JSON, with a number that no `Double` can be.
+    case numberTooGreat
+  }
+
+  /// Reads one value that fills the bytes. Where an integer in it has more than 64 bits and a sign, all its numbers are real
+  /// ones, as Go's are in an `interface{}`.
   ///
   /// The caller has bounded how deep values nest: reading goes as deep as they do.
-  /// - Returns: nil for what is not JSON.
-  package init?(parsing bytes: UnsafeRawBufferPointer) {
-    _ = Self.isSeeded
+  package static func parse(_ bytes: UnsafeRawBufferPointer) throws(Refusal) -> JSONValue {
+    _ = isSeeded
     let text = bytes.bindMemory(to: CChar.self)
-    let flags = JSON_DECODE_ANY | JSON_ALLOW_NUL
-    guard let root = json_loadb(text.baseAddress, text.count, Int(flags), nil) else { return nil }
+    let flags = Int(JSON_DECODE_ANY | JSON_ALLOW_NUL)
+    var error = json_error_t()
+    var root = json_loadb(text.baseAddress, text.count, flags, &error)
+    if root == nil, swiftlet_json_is_overflow(&error) != 0 {
+      root = json_loadb(text.baseAddress, text.count, flags | Int(JSON_DECODE_INT_AS_REAL), &error)
+    }
+    guard let root else { throw swiftlet_json_is_overflow(&error) != 0 ? .numberTooGreat : .malformed }
     defer { swiftlet_json_release(root) }
-    self.init(root)
+    return JSONValue(root)
+  }
+
+  /// The same.
+  /// - Returns: nil for what is not JSON, or has such a number.
+  package init?(parsing bytes: UnsafeRawBufferPointer) {
+    do { self = try Self.parse(bytes) } catch { return nil }
   }
 
   /// Reads one value that fills the bytes, unless arrays and objects nest deeper than a limit.
@@ -106,6 +124,41 @@ extension JSONValue {
   /// The value as text, as Go's encoding/json writes it: compact, with the characters that HTML knows escaped.
   /// - Returns: nil where there is no memory for it.
   package var encoded: [UInt8]? {
+    switch self {
+    case .array, .object: break
+    default: return encodedScalar
+    }
+    var text: [UInt8] = []
+    return append(to: &text) ? text : nil
+  }
+
+  private func append(to text: inout [UInt8]) -> Bool {
+    switch self {
+    case .array(let values):
+      text.append(0x5b)
+      for index in values.indices {
+        if index > 0 { text.append(0x2c) }
+        guard values[index].append(to: &text) else { return false }
+      }
+      text.append(0x5d)
+    case .object(let members):
+      text.append(0x7b)
+      for index in members.indices {
+        if index > 0 { text.append(0x2c) }
+        guard JSONValue.string(members[index].name).append(to: &text) else { return false }
+        text.append(0x3a)
+        guard members[index].value.append(to: &text) else { return false }
+      }
+      text.append(0x7d)
+    default:
+      guard let scalar = encodedScalar else { return false }
+      text += scalar
+    }
+    return true
+  }
+
+  /// The text of what is no array and no object: each real number with as many digits as it needs by itself.
+  private var encodedScalar: [UInt8]? {
     _ = Self.isSeeded
     guard let value = makeJansson() else { return nil }
     defer { swiftlet_json_release(value) }
@@ -149,7 +202,7 @@ extension JSONValue {
 
   private func makeJansson() -> UnsafeMutablePointer<json_t>? {
     switch self {
-    case .null: return json_null()
+    case .null, .array, .object: return json_null()
     case .bool(let value): return value ? json_true() : json_false()
     case .integer(let value): return json_integer(value)
     case .real(let value):
@@ -157,20 +210,6 @@ extension JSONValue {
       if value == value.rounded(), value.magnitude < 9_007_199_254_740_992 { return json_integer(Int64(value)) }
       return json_real(value) ?? json_null()  // infinities and NaN are no JSON
     case .string(let value): return Self.makeString(value)
-    case .array(let values):
-      guard let array = json_array() else { return nil }
-      for value in values { json_array_append_new(array, value.makeJansson()) }
-      return array
-    case .object(let members):
-      guard let object = json_object() else { return nil }
-      for member in members {
-        var name = member.name
-        name.withUTF8 { bytes in
-          let text = UnsafeRawBufferPointer(bytes).bindMemory(to: CChar.self)
-          json_object_setn_new(object, text.baseAddress, text.count, member.value.makeJansson())
-        }
-      }
-      return object
     }
   }
 

@@ -63,6 +63,14 @@ public struct VCPU: ~Copyable {
     try descriptor.call(.getOneRegister, LINUX_KVM_GET_ONE_REG, &register)
   }
 
+  /// Sets a register of any size from as many bytes, or more.
+  /// - Parameter id: says how many bytes the register has.
+  package func writeRegister(_ id: UInt64, from source: UnsafeMutableRawBufferPointer) throws(KVMError) {
+    precondition(1 << Int(id >> 52 & 15) <= source.count)
+    var register = kvm_one_reg(id: id, addr: UInt64(UInt(bitPattern: source.baseAddress)))
+    try descriptor.call(.setOneRegister, LINUX_KVM_SET_ONE_REG, &register)
+  }
+
   @discardableResult
   private func transfer(_ call: KVMError.Call, _ request: UInt, _ id: UInt64, _ value: UInt64) throws(KVMError)
     -> UInt64

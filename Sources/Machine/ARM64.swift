@@ -26,6 +26,7 @@ public enum ARM64 {
   public static let tcrEL1 = system(3, 0, 2, 0, 2)
   public static let mairEL1 = system(3, 0, 10, 2, 0)
   public static let vbarEL1 = system(3, 0, 12, 0, 0)
+  public static let tpidrEL0 = system(3, 3, 13, 0, 2)
   public static let cntkctlEL1 = system(3, 0, 14, 1, 0)
 
   // MARK: Values

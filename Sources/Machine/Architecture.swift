@@ -105,14 +105,26 @@ public enum Architecture: Sendable {
     }
   }
 
-  /// The registers that bring a vCPU that was interrupted anywhere back to where `secureStart` begins.
+  /// The registers that bring a vCPU that was interrupted anywhere back to where `secureStart` begins. The shim is to save the
+  /// floating-point registers at its next exit, as those of an applet that has changed them since the last.
   public func shimRestart(_ layout: SecureLayout) -> [RegisterSetting] {
     switch self {
+    // With CPACR_EL1 as it starts.
     case .arm64: ARM64.secureStart(layout)
     // Its privilege is no part of the program counter or status here: 1 is VS mode.
-    case .riscv64: RISCV64.secureStart(layout) + [RegisterSetting(id: RISCV64.mode, value: 1)]
+    case .riscv64:
+      RISCV64.secureStart(layout).filter { $0.id != RISCV64.sstatus } + [
+        RegisterSetting(id: RISCV64.sstatus, value: RISCV64.statusUserChanged),
+        RegisterSetting(id: RISCV64.mode, value: 1),
+      ]
     }
   }
+
+  /// Byte offset in the shim at which a vCPU stands behind an exit; nil where that is `shimRestore`'s first.
+  public var shimBehindExit: Int? { self == .arm64 ? (ARM64.shimLeave + 1) * 4 : nil }
+
+  /// The applet's registers that the trap frame does not hold: its thread pointer, TPIDR_EL0, where that is no general register.
+  public var threadPointer: UInt64? { self == .arm64 ? ARM64.tpidrEL0 : nil }
 
   /// Byte offsets in the shim of the instructions that do what the trap frame asks for and load the applet's registers from it,
   /// to the last one, which goes there.
@@ -142,6 +154,9 @@ public enum Architecture: Sendable {
   /// floating-point registers were changed (FS, SD): a processor may say so when they were not (privileged specification,
   /// 3.1.6.6).
   public var steadyStatus: UInt64 { self == .arm64 ? .max : ~(1 << 63 | 0b11 << 13) }
+
+  /// The bits of the status word that are the applet's own: N, Z, C and V; riscv64 has none.
+  public var conditionFlags: UInt64 { self == .arm64 ? 0b1111 << 28 : 0 }
 
   /// The number by which instructions name the register that is always zero.
   public var zeroRegister: Int { self == .arm64 ? 31 : 0 }

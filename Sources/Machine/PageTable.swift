@@ -12,7 +12,8 @@ public struct Access: OptionSet, Sendable {
 /// RISC-V's Sv39 share.
 ///
 /// The tables lie in one run of guest memory, the arena, whose first page is the root; further tables are taken from it in
-/// order. The guest's processor reads them, and only the monitor writes them.
+/// order. The guest's processor reads them. A secure context cannot write them; a program in system mode can, so what stands in
+/// them is checked like anything else that a guest hands over, and may mislead that guest alone.
 public struct PageTable {
   /// Bytes of a page, and of a table.
   public static let pageSize: UInt64 = 4096
@@ -36,8 +37,13 @@ public struct PageTable {
     }
   }
 
-  /// The arena is full: more regions, or more scattered ones, than it was made for.
-  public struct Full: Error {}
+  /// Why something cannot be mapped.
+  public enum Refusal: Error {
+    /// The arena is full: more regions, or more scattered ones, than it was made for.
+    case full
+    /// An entry leads to a table that the monitor has not made: the guest has written it.
+    case foreign
+  }
 
   private let architecture: Architecture
   private let arena: UnsafeMutableBufferPointer<UInt64>
@@ -67,8 +73,9 @@ public struct PageTable {
   /// Maps addresses to equal guest-physical addresses, or with `nil` or without any access unmaps them, replacing what was
   /// there.
   /// - Parameter range: whole pages below `addressLimit`.
-  /// - Throws: `Full` where the arena has no page left; what was mapped until then stays.
-  public mutating func map(_ range: Range<UInt64>, _ mapping: Mapping?) throws(Full) {
+  /// - Throws: `Refusal` where the arena has no page left, or the guest has changed a table on the way; what was mapped until
+  ///   then stays.
+  public mutating func map(_ range: Range<UInt64>, _ mapping: Mapping?) throws(Refusal) {
     precondition(range.upperBound <= Self.addressLimit && (range.lowerBound | range.upperBound) % Self.pageSize == 0)
     // An entry without access is a readable page on arm64, and a pointer to a table on RISC-V.
     let mapping = mapping.flatMap { $0.access.isEmpty ? nil : $0 }
@@ -98,10 +105,15 @@ public struct PageTable {
 
   /// The table, by its number in the arena, that an entry leads to; made where there is none yet. A block that stands in
   /// the way becomes a table of the same mapping.
-  private mutating func table(at slot: Int, of parent: Int, level: Int) throws(Full) -> Int {
+  private mutating func table(at slot: Int, of parent: Int, level: Int) throws(Refusal) -> Int {
     let entry = arena[parent * 512 + slot]
-    if isTable(entry) { return Int((address(of: entry) - physical) / Self.pageSize) }
-    guard used < arena.count / 512 else { throw Full() }
+    if isTable(entry) {
+      // An address below the arena comes out as a number far beyond it.
+      let number = (address(of: entry) &- physical) / Self.pageSize
+      guard number > 0, number < UInt64(used) else { throw .foreign }
+      return Int(number)
+    }
+    guard used < arena.count / 512 else { throw .full }
     let made = used
     used += 1
     if entry != 0 {
@@ -111,11 +123,11 @@ public struct PageTable {
     return made
   }
 
-  /// The entry for page `index` of a 2 MiB block.
+  /// The entry for page `index` of a 2 MiB block. One that the guest has written may be any number.
   private func split(_ block: UInt64, _ index: Int) -> UInt64 {
     switch architecture {
-    case .arm64: (block | 0b10) + UInt64(index) * Self.pageSize
-    case .riscv64: block + UInt64(index) << 10
+    case .arm64: (block | 0b10) &+ UInt64(index) * Self.pageSize
+    case .riscv64: block &+ UInt64(index) << 10
     }
   }
 

@@ -34,6 +34,8 @@ public enum RISCV64 {
 
   /// sstatus: floating point on and in its initial state (FS); SRET goes to user mode (SPP 0), interrupts off.
   static let statusUser: UInt64 = 1 << 13
+  /// The same, with floating-point registers that were changed (FS is dirty).
+  static let statusUserChanged: UInt64 = 3 << 13
   /// satp's mode field: Sv39.
   static let sv39: UInt64 = 8 << 60
 

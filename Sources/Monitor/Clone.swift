@@ -30,15 +30,14 @@ extension ExecCtx {
       for region in memory.regions where piece.range.contains(region.range.lowerBound) {
         access.formUnion(region.access)
       }
-      let shared = try piece.memory.forCopy(access, kernel: kernel)
-      // The tables that this one's pieces are in are copied below.
-      try clone.machine.setMemory(slot: piece.slot, address: piece.range.lowerBound, memory: shared.bytes)
-      clone.memory.added.append(AddedMemory(range: piece.range, memory: shared, slot: piece.slot))
+      clone.memory.added.append(try piece.forCopy(access, kernel: kernel))
     }
     clone.memory.copyContents(of: memory)
     if let tables { clone.tables?.follow(tables) }
     clone.memory.regions = memory.regions
+    try clone.fitSlots()
     clone.sleepUnderWay = sleepUnderWay
+    try clone.copyThreadPointer(of: self)
     if mayReadCounter {
       // The copy's time lags by what passes between the two requests, which is much where the thread loses its processor there.
       for _ in 0..<10 {
@@ -54,8 +53,14 @@ extension ExecCtx {
     return clone
   }
 
+  /// Takes over the register of another context that the trap frame does not hold: to do so costs more than a call does.
+  func copyThreadPointer(of other: ExecCtx) throws(KVMError) {
+    guard let register = architecture.threadPointer else { return }
+    try vcpu.setRegister(register, try other.vcpu.register(register))
+  }
+
   /// Brings the floating-point registers into the trap frame, from where the next entry loads them again.
-  private func captureFloatingPoint() throws(KVMError) {
+  func captureFloatingPoint() throws(KVMError) {
     // Those of a copy that has not run yet, or was repaired, are there already.
     guard frame[Int(APPLET_FRAME_ON_ENTRY)] & UInt64(APPLET_ENTRY_FP) == 0 else { return }
     for register in architecture.floatingPointRegisters {

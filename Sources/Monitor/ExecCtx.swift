@@ -14,6 +14,8 @@ public final class ExecCtx: @unchecked Sendable {
   // Ended in this order: the vCPU, its machine, the memory behind it.
   var vcpu: VCPU
   let machine: VirtualMachine
+  /// The memory slots that the machine has.
+  var slots: [MemorySlot]
   /// The context's memory: regions, and checked access to them.
   public internal(set) var memory: GuestMemory
 
@@ -64,8 +66,10 @@ public final class ExecCtx: @unchecked Sendable {
   var lockstep: Lockstep?
   /// What lockstep has seen so far.
   public internal(set) var lockstepReport = LockstepReport()
-  /// What ended the last entry, while in lockstep.
-  var event = Event.interrupted
+  /// What ended the last entry, while in lockstep; without, whether an interruption did that is looked after.
+  var event = Event.call
+  /// The thread's processor clock when it was looked at last for a guest that sleeps.
+  var seenCPU: Int64 = 0
   /// The sleep that a stop or a limit has interrupted: PC behind the call, how long it is, and its end in CLOCK_MONOTONIC
   /// nanoseconds.
   var sleepUnderWay: (pc: UInt64, nanoseconds: UInt64, end: Int64)?
@@ -139,6 +143,10 @@ public final class ExecCtx: @unchecked Sendable {
     input = options.input
     vcpu = parts.vcpu
     machine = parts.machine
+    // The parts were made with all of it in one.
+    slots = [
+      MemorySlot(number: 0, range: parts.memory.slot, memory: parts.memory.mapping, offset: 0, isReadOnly: false)
+    ]
     memory = parts.memory
   }
 

@@ -13,39 +13,10 @@ public struct LockstepReport: Equatable, Sendable {
   public internal(set) var repairs: [UInt64] = []
 }
 
-/// How two copies of a context differ.
-public enum Divergence: Equatable, Sendable {
-  /// A register by its name; copy 0 is the primary.
-  case register(String, copy: Int, value: UInt64, primary: UInt64)
-  /// They hand over different bytes: the first that differs, by its address.
-  case input(address: UInt64, copy: Int, value: UInt8, primary: UInt8)
-  /// One raised what the other did not.
-  case event(copy: Int, ExecCtx.Event, primary: ExecCtx.Event)
-
-  /// What differs, in one line.
-  public var description: String {
-    switch self {
-    case .register(let name, let copy, let value, let primary):
-      "\(name) is \(hex(primary)) in the primary and \(hex(value)) in shadow \(copy)"
-    case .input(let address, let copy, let value, let primary):
-      "the input byte at \(hex(address)) is \(hex(UInt64(primary))) in the primary and \(hex(UInt64(value))) in shadow \(copy)"
-    case .event(let copy, let event, let primary):
-      "the primary \(Self.name(primary)) and shadow \(copy) \(Self.name(event))"
-    }
-  }
-
-  private static func name(_ event: ExecCtx.Event) -> String {
-    switch event {
-    case .call: "calls"
-    case .fault(let fault): "raises an exception (\(fault.description))"
-    case .interrupted: "does not come to a call"
-    case .ended: "ends"
-    }
-  }
-}
-
 extension ExecCtx {
-  /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers.
+  /// Whether two contexts agree in all general registers, PC, status, cause and floating-point registers. Not looked at is
+  /// arm64's TPIDR_EL0, which would cost a quarter of a call each time: it is copied by `clone` and by repairs, and a fault in
+  /// it shows where the applet uses it.
   public static func equal(_ a: ExecCtx, _ b: ExecCtx) -> Bool {
     // Eight words a turn and one branch for all of them: a branch a word would cost more than the words.
     let (x, y) = (a.frame, b.frame)
@@ -207,25 +178,34 @@ final class Lockstep {
     primary.event == .call && shadows.allSatisfy { $0.event == .call && ExecCtx.equal(primary, $0) }
   }
 
-  /// Runs all copies to their next events at the same time.
+  /// Runs all copies to their next events at the same time. Where the primary is interrupted, all of them are, so that whoever
+  /// is asked about it finds them out of their guests.
   private func advanceAtOnce() throws(ExecError) {
     primary.event = .interrupted
     for shadow in shadows { shadow.event = .interrupted }
-    for worker in workers { worker.start() }
-    let own: Result<ExecCtx.Event, ExecError>
-    do throws(ExecError) { own = .success(try primary.advance(patience: Self.patience, stopping: primary)) } catch {
-      own = .failure(error)
-      for worker in workers { worker.cancel() }
+    for _ in 0..<Self.patience {
+      try advanceOnce()
+      guard primary.event == .interrupted else { break }
+      primary.vcpu.clearExitRequest()
+      try primary.checkStops()
     }
-    // Every turn is ended before anything is thrown: no worker may run on.
-    let end = Clock.monotonic + Self.tick * Int64(Self.patience)
-    var failure: ExecError?
-    for (shadow, worker) in zip(shadows, workers) {
-      do throws(ExecError) { shadow.event = try worker.finish(by: end) } catch { failure = error }
-    }
-    primary.event = try own.get()
-    if let failure { throw failure }
     primary.agrees = allAgree
+  }
+
+  /// Enters the copies that have not come to their next events, each once.
+  private func advanceOnce() throws(ExecError) {
+    for index in workers.indices where shadows[index].event == .interrupted { workers[index].start() }
+    // Every turn is ended before anything is thrown: no worker may run on.
+    var failure: ExecError?
+    do throws(ExecError) { primary.event = try primary.enter() } catch { failure = error }
+    let isOver = failure != nil || primary.event == .interrupted
+    let end = isOver ? 0 : Clock.monotonic + Self.tick * Int64(Self.patience)
+    for index in workers.indices where shadows[index].event == .interrupted {
+      do throws(ExecError) { shadows[index].event = try workers[index].finish(by: end) } catch {
+        failure = failure ?? error
+      }
+    }
+    if let failure { throw failure }
   }
 
   /// Waits for the copies that have not come to an event, then repairs those that differ from the majority.
@@ -276,13 +256,11 @@ final class Lockstep {
     wrong.memory.copyContents(of: copy(right).memory)
     wrong.event = copy(right).event
     wrong.frame[Int(APPLET_FRAME_ON_ENTRY)] = UInt64(APPLET_ENTRY_FP | APPLET_ENTRY_FENCE)
-    if isOutside {
-      do {
-        for setting in wrong.architecture.shimRestart(wrong.memory.layout) {
-          try wrong.vcpu.setRegister(setting.id, setting.value)
-        }
-      } catch { throw .kvm(error) }
-    }
+    do throws(KVMError) {
+      try wrong.copyThreadPointer(of: copy(right))
+      let settings = isOutside ? wrong.architecture.shimRestart(wrong.memory.layout) : []
+      for setting in settings { try wrong.vcpu.setRegister(setting.id, setting.value) }
+    } catch { throw .kvm(error) }
     primary.lockstepReport.repairs[index] &+= 1
   }
 

@@ -352,6 +352,12 @@ extension ExecCtx {
     defer { shared.monitor.release() }
     do throws(ExecError) {
       try capture(vcpu)
+      // Memory that the program may not write, or not access at all (`fitSlots`).
+      if case .mmio(let address, _, let isWrite, _) = exit,
+        memory.regions.contains(where: { $0.range.contains(address) })
+      {
+        return .fault(isWrite ? .write : .read, pc: pc, address: address)
+      }
       return .unexpectedExit(exit)
     } catch { return error }
   }

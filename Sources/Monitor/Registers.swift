@@ -1,4 +1,5 @@
 import AppletABI
+import KVM
 import Machine
 
 extension ExecCtx {
@@ -36,9 +37,14 @@ extension ExecCtx {
   /// Sets a general register, in the context's shadows too.
   public func setRegister(_ number: Int, _ value: UInt64) {
     precondition(architecture.generalRegisters.contains(number))
-    frame[number] = value
-    for copy in [self] + shadows { copy.frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS) }
-    setShadowRegisters(number, value)
+    setWord(number, value)
+  }
+
+  private func setWord(_ word: Int, _ value: UInt64) {
+    for copy in [self] + shadows {
+      copy.frame[word] = value
+      copy.frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+    }
   }
 
   @inline(never)
@@ -46,8 +52,66 @@ extension ExecCtx {
     for shadow in shadows { shadow.frame[number] = value }
   }
 
-  /// Address of the instruction that runs next; for an exception that is no call, of the one that raised it.
-  public var pc: UInt64 { frame[Int(APPLET_FRAME_PC)] }
+  /// Address of the instruction that runs next; for an exception that is no call, of the one that raised it. To set it lets
+  /// the guest go on elsewhere, its shadows too: behind that instruction, for one.
+  public var pc: UInt64 {
+    get { frame[Int(APPLET_FRAME_PC)] }
+    set { setWord(Int(APPLET_FRAME_PC), newValue) }
+  }
+
+  /// The guest's status: SPSR_EL1, sstatus. Of what it is set to the condition flags are taken, N, Z, C and V on arm64: all else,
+  /// its privilege first, is the monitor's.
+  public var status: UInt64 {
+    get { frame[Int(APPLET_FRAME_STATUS)] }
+    set {
+      let flags = architecture.conditionFlags
+      setWord(Int(APPLET_FRAME_STATUS), frame[Int(APPLET_FRAME_STATUS)] & ~flags | newValue & flags)
+    }
+  }
+
+  /// A floating-point register: q0 to q31 by its two halves, or f0 to f31 with a high half of zero. Of a program in system mode
+  /// the first processor's. To look at one costs as much as several calls.
+  /// - Parameter number: 0 to 31.
+  /// - Throws: `ExecError.kvm`.
+  public func floatingPoint(_ number: Int) throws(ExecError) -> (low: UInt64, high: UInt64) {
+    let register = architecture.floatingPointRegisters[number]
+    let isWide = architecture == .arm64
+    do throws(KVMError) {
+      guard isSecure else {
+        var words: (UInt64, UInt64) = (0, 0)
+        let result = withUnsafeMutableBytes(of: &words) { words in
+          Result { () throws(KVMError) in try vcpu.readRegister(register.id, into: words) }
+        }
+        try result.get()
+        return words
+      }
+      try captureFloatingPoint()
+      return (frame[register.word], isWide ? frame[register.word + 1] : 0)
+    } catch { throw .kvm(error) }
+  }
+
+  /// Sets a floating-point register, in the context's shadows too.
+  /// - Parameters:
+  ///   - number: 0 to 31.
+  ///   - high: the upper half of arm64's; not used on riscv64.
+  /// - Throws: `ExecError.kvm`.
+  public func setFloatingPoint(_ number: Int, low: UInt64, high: UInt64 = 0) throws(ExecError) {
+    let register = architecture.floatingPointRegisters[number]
+    do throws(KVMError) {
+      guard isSecure else {
+        var words = (low, high)
+        let result = withUnsafeMutableBytes(of: &words) { words in
+          Result { () throws(KVMError) in try vcpu.writeRegister(register.id, from: words) }
+        }
+        return try result.get()
+      }
+      for copy in [self] + shadows {
+        try copy.captureFloatingPoint()
+        copy.frame[register.word] = low
+        if architecture == .arm64 { copy.frame[register.word + 1] = high }
+      }
+    } catch { throw .kvm(error) }
+  }
 }
 
 extension ExecCtx {

@@ -20,7 +20,8 @@ extension ExecCtx {
   /// Enters the guest once and comes back: registers are loaded from the trap frame before and stored there after. To be
   /// called again to go on: behind a call, or with the instruction that raised an exception.
   ///
-  /// Not while `run` is under way, which makes its entries itself. A non-secure context's registers travel by some sixty
+  /// Not while `run` is under way, which makes its entries itself, and looks on riscv64 after an applet that waits for an
+  /// interrupt: here, and in `schedule`, only a stop or a limit ends that. A non-secure context's registers travel by some sixty
   /// requests of KVM each time, where a secure one's are in its trap frame; what it asks of its firmware, PSCI or SBI, is
   /// answered on the way.
   /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event. `.host(.notSupported)` for
@@ -31,7 +32,15 @@ extension ExecCtx {
     defer { end() }
     do throws(ExecError) {
       let event = if let processors { try enterProgram(processors) } else { try enter() }
-      if event == .interrupted { try checkStops() }
+      switch event {
+      case .interrupted:
+        self.event = .interrupted
+        try checkStops()
+        try bringHome()
+        self.event = .call
+      case .call where isSecure: calls &+= 1
+      default: break
+      }
       return event
     } catch { throw comeHome(error) }
   }
@@ -49,6 +58,7 @@ extension ExecCtx {
     do throws(ExecError) {
       if let processors { return try runProgramToCall(processors) }
       try runToCall()
+      calls &+= 1
       return nil
     } catch { throw comeHome(error) }
   }
@@ -57,6 +67,7 @@ extension ExecCtx {
   private func begin() throws(ExecError) {
     // `run` does not come here with one.
     if let processors, !processors.others.isEmpty { throw .host(.notSupported) }
+    if lockstep == nil { event = .call }
     control.began()
     do throws(Errno) { try limits.begin(calls: calls) } catch {
       control.ended()
@@ -111,7 +122,10 @@ extension ExecCtx {
       case .call: return
       case .fault(let fault): throw describe(fault)
       // A secure context's machine has no other end.
-      case .interrupted, .ended: try checkStops()
+      case .interrupted, .ended:
+        event = .interrupted
+        try checkStops()
+        event = .call
       }
     }
   }
@@ -124,11 +138,21 @@ extension ExecCtx {
   public func run() throws(ExecError) -> Outcome {
     if let processors { return try runProcessors(processors) }
     try begin()
+    var sleepTimer: KickTimer?
     defer {
+      sleepTimer = nil
       lockstep?.end()
       end()
     }
-    do throws(Errno) { try lockstep?.begin() } catch { throw .host(error) }
+    do throws(Errno) {
+      try lockstep?.begin()
+      // In lockstep there are kicks enough.
+      if architecture == .riscv64, lockstep == nil {
+        sleepTimer = try KickTimer(.wall)
+        seenCPU = Clock.threadCPU
+        try sleepTimer?.set(nanoseconds: Self.firstLook, interval: Self.furtherLooks)
+      }
+    } catch { throw .host(error) }
     do throws(ExecError) {
       while exitStatus == nil {
         if let lockstep { try lockstep.step() } else { try runToCall() }
@@ -153,14 +177,42 @@ extension ExecCtx {
     case .stopped, .limit: break
     default: return error
     }
-    if let processors {
-      do throws(ExecError) { try takeRegisters(processors) } catch { return error }
-      return error
-    }
-    for shadow in shadows { _ = shadow.returnToShim() }
-    let wasOutside = returnToShim()
-    guard error != .stopped, wasOutside, isAsleep else { return error }
-    return .fault(.waitForInterrupt, pc: pc &- 4, address: nil)
+    do throws(ExecError) { try bringHome() } catch { return error }
+    return error
+  }
+
+  /// Brings the registers to where they can be looked at and changed, its shadows' too.
+  private func bringHome() throws(ExecError) {
+    if let processors { return try takeRegisters(processors) }
+    for copy in shadows + [self] { try copy.returnToShim() }
+    // A shadow may have been entered.
+    vcpu.aim()
+  }
+
+  /// Nanoseconds after which, and between which, a guest is looked at that may wait for an interrupt (`checkSleep`).
+  private static let firstLook: Int64 = 1_000_000_000
+  private static let furtherLooks: Int64 = 2_000_000_000
+
+  /// Whether the guest may be waiting for an interrupt: the thread has used next to no processor time since it was asked last.
+  private func hasSlept() -> Bool {
+    guard architecture == .riscv64 else { return false }
+    let now = Clock.threadCPU
+    defer { seenCPU = now }
+    return now - seenCPU < 20_000_000
+  }
+
+  /// Ends the run where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on riscv64
+  /// KVM blocks user mode in it, without an exit, until a kick.
+  private func checkSleep() throws(ExecError) {
+    guard event == .interrupted, architecture == .riscv64 else { return }
+    let pc: UInt64
+    do { pc = try vcpu.register(RISCV64.pc) } catch { throw .kvm(error) }
+    guard let range = GuestRange(start: pc &- 4, count: 4),
+      let instruction = try? memory.withBytes(range, for: .execute, { $0.loadUnaligned(as: UInt32.self) }),
+      architecture.isWaitForInterrupt(instruction)
+    else { return }
+    try bringHome()
+    throw .fault(.waitForInterrupt, pc: pc &- 4, address: nil)
   }
 
   /// Passes on what the applet has written without ending the line.
@@ -178,10 +230,15 @@ extension ExecCtx {
     }
     vcpu.clearExitRequest()
     if let attention, control.isAttentionWanted {
-      if processors == nil { _ = returnToShim() }
+      if processors == nil { try bringHome() }
       attention(self)
     }
     if control.takeStop() { throw .stopped }
+    guard isSecure else { return try checkLimits() }
+    let isPassed = limits.passed(calls: calls) != nil
+    if isPassed || hasSlept() { try checkSleep() }
+    // Its handler may look at the context, and change it.
+    if isPassed, limitHandler != nil { try bringHome() }
     try checkLimits()
   }
 
@@ -222,36 +279,42 @@ extension ExecCtx {
 
   /// Brings a guest that was interrupted amid its own code back to where it is entered: its registers into the trap frame,
   /// which otherwise holds those of its last call, and the vCPU to the shim, which loads them again. One that stands
-  /// behind an exit of the shim's is there already.
-  /// - Returns: whether it was amid its own code.
-  private func returnToShim() -> Bool {
+  /// behind an exit of the shim's is there already; one that is amid storing its registers there is let go on to that exit.
+  private func returnToShim() throws(ExecError) {
+    guard event == .interrupted else { return }
+    var timer: KickTimer?
+    while true {
+      do throws(KVMError) { if try settle() { return } } catch { throw .kvm(error) }
+      // In some instructions they are all in the frame, or the applet goes on and is interrupted again.
+      do throws(Errno) {
+        if timer == nil { timer = try KickTimer(.wall) }
+        try timer?.set(nanoseconds: 1_000_000, interval: 1_000_000)
+      } catch { throw .host(error) }
+      vcpu.clearExitRequest()
+      let event = try enter()
+      if event == .interrupted { continue }
+      // What it came to is found out anew when it runs on.
+      if event == .call { frame[Int(APPLET_FRAME_PC)] &-= 4 }
+      frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+      return
+    }
+  }
+
+  /// - Returns: false where it is amid storing its registers.
+  private func settle() throws(KVMError) -> Bool {
     let shim = memory.layout.shim
-    guard let pc = try? vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc) else { return false }
+    let pc = try vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc)
     let isOutside = pc < shim || pc >= memory.layout.frame
     if isOutside {
-      var values: [(word: Int, value: UInt64)] = []
-      for register in architecture.coreRegisters {
-        guard let value = try? vcpu.register(register.id) else { return true }
-        values.append((register.word, value))
-      }
-      for (word, value) in values { frame[word] = value }
+      for register in architecture.coreRegisters { frame[register.word] = try vcpu.register(register.id) }
+    } else if Int(pc - shim) == architecture.shimBehindExit {
+      return true
     } else if !architecture.shimRestore.contains(Int(pc - shim)) {
-      // Amid loading them it begins anew; amid storing them it goes on to its exit.
       return false
     }
     frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
-    // What could be read can be written.
-    for setting in architecture.shimRestart(memory.layout) { try? vcpu.setRegister(setting.id, setting.value) }
-    return isOutside
-  }
-
-  /// Whether the guest stands behind an instruction that waits for an interrupt. On riscv64 KVM lets user mode wait, and an
-  /// applet's wait has no end; on arm64 the instruction traps.
-  private var isAsleep: Bool {
-    guard let range = GuestRange(start: pc &- 4, count: 4),
-      let instruction = try? memory.withBytes(range, for: .execute, { $0.loadUnaligned(as: UInt32.self) })
-    else { return false }
-    return architecture.isWaitForInterrupt(instruction)
+    for setting in architecture.shimRestart(memory.layout) { try vcpu.setRegister(setting.id, setting.value) }
+    return true
   }
 
   func describe(_ fault: Fault) -> ExecError {

@@ -47,20 +47,11 @@ extension ExecCtx {
     return (a1 &- memory.slot.lowerBound, a2)
   }
 
-  /// Writes bytes into the context's memory, and its shadows', whatever the applet itself may do there; to code too.
-  /// - Parameter offset: bytes from the start of its memory, as `transferRegion` has them.
+  /// Writes bytes into the context's memory by `writeMemory`.
+  /// - Parameter offset: bytes from the start of its memory, as `transferRegion` has them: for what lies below, it wraps around.
   /// - Throws: `ExecError.badRange` where some byte of it is no region's; nothing is written then.
   public func poke(_ offset: UInt64, _ bytes: [UInt8]) throws(ExecError) {
-    let address = memory.slot.lowerBound &+ offset
-    let count = UInt64(bytes.count)
-    guard let range = GuestRange(start: address, count: count) else {
-      throw .badRange(call: a0, address: address, count: count, .outside)
-    }
-    do { try memory.withBytes(range, for: []) { $0.copyBytes(from: bytes) } } catch {
-      throw .badRange(call: a0, address: address, count: count, .outside)
-    }
-    lockstep?.copyOutput(range)
-    for copy in [self] + shadows { copy.cleanForExecution(range.start..<range.end) }
+    try writeMemory(at: memory.slot.lowerBound &+ offset, bytes)
   }
 
   /// Takes the bytes that the applet hands over in its present call to the end of the input buffer.

@@ -53,12 +53,12 @@ struct FaultTests {
       fault(host, "fetch-nowhere", execute, at: "0x3ffffff000"),
     ]
     let waits = "wait for an interrupt, which an applet never gets"
+    cases.append(fault(host, "wfi", waits))
     if isARM {
-      cases.append(fault(host, "wfi", waits))
       cases.append(fault(host, "monitor-call", "undefined instruction"))
       cases.append(fault(host, "monitor-call smc", "undefined instruction"))
     } else {
-      // The kernel lets it sleep there: what it slept in shows when its time is up.
+      // The kernel lets it sleep there, until somebody looks.
       cases.append(fault(Variant(board: host.board, options: "--timeout 300ms "), "wfi", waits))
     }
     return cases

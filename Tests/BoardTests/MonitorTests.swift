@@ -5,8 +5,14 @@ import Testing
 struct MonitorBoardTests {
   /// What a name of GoTEE's interface must do, by the cases that show it. Monitor.docc's table has the same rows.
   static let rows: [(row: String, cases: [String])] = [
-    ("Load", ["run", "secure", "made-and-unmade"]),
-    ("Exec", ["exec", "exec-resumes-a-fault", "non-secure-exec", "non-secure-registers", "non-secure-fault"]),
+    ("Load", ["run", "load", "secure", "made-and-unmade"]),
+    (
+      "Exec",
+      [
+        "exec", "exec-resumes-a-fault", "exec-skips-a-fault", "non-secure-exec", "non-secure-registers",
+        "non-secure-fault",
+      ]
+    ),
     (
       "Schedule",
       ["schedule", "schedule-throws-a-fault", "non-secure-schedule", "non-secure-stop", "non-secure-refusals"]
@@ -18,7 +24,7 @@ struct MonitorBoardTests {
         "stop-spinning", "stop-sleeping", "stop-calling", "stop-waiting-for-input", "stop-blocked-in-output",
         "stop-before-run", "stop-twice", "stop-in-handler", "stop-exec", "stop-schedule", "stop-and-run-on",
         "stop-and-sleep-on", "stop-and-read-on", "stop-in-lockstep", "stop-and-run-on-in-lockstep", "stopped-registers",
-        "long-thousand-stops",
+        "stopped-amid-calls", "long-thousand-stops",
       ]
     ),
     ("Done", ["done"]),
@@ -28,7 +34,10 @@ struct MonitorBoardTests {
     ("Secure, NonSecure", ["secure"]),
     ("TransferRegion, Read, Write, Recv, Flush, Close", ["transfer"]),
     ("Poke", ["poke"]),
-    ("Clone", ["clone", "clone-then-grow", "counter-of-clone"]),
+    ("Memory", ["memory"]),
+    ("registers as fields", ["exec-skips-a-fault", "stopped-registers", "floating-point"]),
+    ("Server, RPC", ["rpc", "rpc-server"]),
+    ("Clone", ["clone", "clone-then-grow", "clone-thread-pointer", "counter-of-clone"]),
     ("Equal", ["equal"]),
     (
       "Shadow",
@@ -43,7 +52,8 @@ struct MonitorBoardTests {
       "MMU, PMP, Domain",
       [
         "region-add", "region-is-listed", "region-shared", "region-protect", "region-execute", "region-remove",
-        "region-remove-while-stopped", "region-refused", "region-in-lockstep",
+        "region-remove-while-stopped", "region-limit-handler", "region-refused", "region-in-lockstep",
+        "region-non-secure",
       ]
     ),
     // Beyond GoTEE.
@@ -57,7 +67,10 @@ struct MonitorBoardTests {
     ("contexts in parallel", ["parallel", "parallel-spinning", "two-hundred", "others-go-on"]),
     (
       "majority voting",
-      ["vote-repairs-shadow", "vote-repairs-primary", "vote-repairs-spinning", "vote-names-each", "vote-no-majority"]
+      [
+        "vote-repairs-shadow", "vote-repairs-primary", "vote-repairs-spinning", "vote-repairs-stopped",
+        "vote-names-each", "vote-no-majority",
+      ]
     ),
     ("nanotime without an exit", ["counter"]),
     ("the cost of a call", ["call-cost"]),

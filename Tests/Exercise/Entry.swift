@@ -37,6 +37,50 @@ var entryCases: [Case] {
       try equal(context.a0, 0x502, "a0")
       try equal(context.a1, 0x1234, "what was loaded")
     },
+    Case("exec-skips-a-fault") { (host) throws(Failure) in
+      // What a handler of exceptions does that has nothing to repair: the guest goes on behind the instruction.
+      for shadows in [0, 2] {
+        let context = try host.context("obey")
+        try obey(context, 2, 0x1_0000_0000)
+        let event = try monitored { () throws(ExecError) in try context.exec() }
+        try expect(event == .fault(.write), "no write fault")
+        let first = try monitored { () throws(ExecError) in try context.readMemory(at: context.pc, count: 1) }
+        // Of RISC-V's instructions those that do not end in two ones have two bytes.
+        let isShort = host.architecture == .riscv64 && first[0] & 3 != 3
+        if shadows > 0 { try host.addShadows(shadows, to: context) }
+        context.pc += isShort ? 2 : 4
+        context.handler = orders([])
+        try expectRun(context)
+        try expect(context.calls >= 3, "it has made \(context.calls) calls")
+      }
+    },
+    Case("load") { (host) throws(Failure) in
+      // An entry point, and memory that somebody else has filled: a program that exits with status 7.
+      let code: [UInt32] =
+        host.architecture == .arm64
+        ? [0xd280_0000, 0xd280_00e1, 0xd400_0001] : [0x0000_0513, 0x0070_0593, 0x0000_0073]
+      let bytes = code.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) } }
+      let layout: SecureLayout
+      do throws(SecureLayout.Problem) {
+        layout = try SecureLayout(
+          image: 0x20_0000..<0x20_1000, size: 1 << 20, hostPage: UInt64(hostPage), addressLimit: 1 << 38)
+      } catch { throw Failure("it cannot be laid out") }
+      var memory: GuestMemory
+      do throws(Errno) { memory = try GuestMemory(layout: layout, kernel: host.kernel) } catch {
+        throw Failure(error.description)
+      }
+      do throws(GuestMemory.Refusal) { try memory.addImage(bytes, at: 0x20_0000, access: [.read, .execute]) } catch {
+        throw Failure("it has no room for the code")
+      }
+      var options = ExecCtx.Options()
+      options.transport = host.transport
+      let context: ExecCtx
+      do throws(LoadError) {
+        context = try ExecCtx(
+          entry: 0x20_0000, memory: memory, system: host.system, architecture: host.architecture, options: options)
+      } catch { throw Failure(error.description) }
+      try expectRun(context, .exited(status: 7))
+    },
     Case("schedule") { (host) throws(Failure) in
       let context = try host.context("values")
       context.handler = { (_) throws(ExecError) in throw .unknownCall(number: 1) }

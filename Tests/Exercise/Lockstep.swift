@@ -21,6 +21,19 @@ var lockstepCases: [Case] {
       try expectRun(context)
       try expectRun(clone)
     },
+    Case("clone-thread-pointer") { (host) throws(Failure) in
+      let context = try host.context("obey")
+      let unowned = Unmanaged.passUnretained(context)
+      context.handler = orders([(9, 0x5a5a)]) { _, _ in unowned.takeUnretainedValue().stop() }
+      try expectRun(context, .stopped)
+      let clone = try host.clone(of: context)
+      for copy in [context, clone] {
+        var found: UInt64 = 0
+        copy.handler = orders([(10, 0)]) { _, result in found = result }
+        try expectRun(copy)
+        try equal(found, 0x5a5a, "the thread pointer")
+      }
+    },
     Case("equal") { (host) throws(Failure) in
       let context = try host.context("values")
       let other: ExecCtx
@@ -131,6 +144,35 @@ var lockstepCases: [Case] {
         context.handler = differing([3], of: [copies[index]])
         try expectRun(context)
         try equal(context.lockstepReport.repairs[index], 1, "number of repairs")
+      }
+    },
+    Case("vote-repairs-stopped") { (host) throws(Failure) in
+      // Stopped amid its own code, it has floating-point registers that no exit has saved: a repair is made from them.
+      for parallel in [false, true] {
+        let context = try host.registers(90)
+        try host.addShadows(2, to: context, parallel: parallel)
+        let faulty = Unmanaged.passUnretained(context.shadows[1])
+        let number = host.architecture.generalRegisters.upperBound - 4
+        context.handler = { (context) throws(ExecError) in
+          try secureHandler(context)
+          guard context.calls % 3 == 0 else { return }
+          let shadow = faulty.takeUnretainedValue()
+          shadow.setRegister(number, ~shadow.register(number))
+        }
+        var stops = 0
+        while true {
+          let runner = try Runner(context)
+          sleepFor(microseconds: 2000 + 1000 * stops)
+          context.stop()
+          let ending = try runner.end()
+          if ending == .success(.exited(status: 0)) { break }
+          try expectEnding(ending, .success(.stopped))
+          stops += 1
+          try expect(stops < 20000, "no end after 20000 stops")
+        }
+        let repairs = context.lockstepReport.repairs
+        try expect(repairs[0] == 0 && repairs[1] == 0 && repairs[2] > 20, "\(repairs)")
+        say("note vote-repairs-stopped: \(stops) stops, \(repairs[2]) repairs")
       }
     },
     Case("vote-names-each") { (host) throws(Failure) in

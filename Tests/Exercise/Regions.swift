@@ -104,8 +104,13 @@ var regionCases: [Case] {
       let page = try host.sharedMemory(hostPage)
       let context = try host.context("hammer")
       try changed { () throws(RegionError) in try context.addRegion(at: place, page, access: [.read, .write]) }
-      context.handler = { (context) throws(ExecError) in context.ret(place) }
+      let hasCalled = Flag()
+      context.handler = { (context) throws(ExecError) in
+        context.ret(place)
+        hasCalled.set()
+      }
       let runner = try Runner(context)
+      try hasCalled.wait()
       sleepFor(microseconds: 20000)
       try runner.expectStop()
       try expect(page.bytes.load(as: UInt64.self) > 0, "it has not begun")
@@ -167,9 +172,59 @@ var regionCases: [Case] {
           try again.protect(place..<place + 4096, [.read, .write])
           try again.removeRegion(at: place * 2)
         }
-        again.handler = orders([(0, 0), (1, place * 2)])
+        // The store that faulted goes through now, and each copy counts on in memory of its own.
+        var counted: [UInt64] = []
+        again.handler = orders([(0, 0), (8, place), (8, place), (1, place * 2)]) { _, result in counted.append(result) }
         try expectFault(run(again), .read, place * 2)
+        try expect(counted == [0, stored, stored + 1], "it found other values: \(counted)")
       }
+    },
+    Case("region-non-secure") { (host) throws(Failure) in
+      // A program in system mode turns its MMU off: no page table says then what it may do, but its machine does.
+      for (how, fault) in [("write", Fault.write), ("read", nil)] as [(String, Fault?)] {
+        let context = try host.program("system-stray-access", [how, "off", "0x180000000"])
+        let page = try host.sharedMemory(hostPage)
+        try changed { () throws(RegionError) in try context.addRegion(at: place, page, access: [.read]) }
+        let ending = run(context)
+        if let fault {
+          try expectFault(ending, fault, place)
+        } else {
+          // It panics, for something is there.
+          try expectEnding(ending, .success(.exited(status: 134)))
+        }
+        try equal(page.bytes.load(as: UInt64.self), 0, "what stands there")
+      }
+      for (access, wanted) in [(Access(), Fault.read), ([.read, .write], nil)] as [(Access, Fault?)] {
+        let context = try host.program("system-stray-access", ["read", "off", "0x180000000"])
+        let page = try host.sharedMemory(hostPage)
+        try changed { () throws(RegionError) in
+          try context.addRegion(at: place, page, access: [.read])
+          try context.protect(place..<place + UInt64(hostPage), access)
+        }
+        let ending = run(context)
+        if let wanted {
+          try expectFault(ending, wanted, place)
+        } else {
+          try expectEnding(ending, .success(.exited(status: 134)))
+        }
+      }
+    },
+    Case("region-limit-handler") { (host) throws(Failure) in
+      // Changed while the guest is amid its own code, with the translation still cached by the processor.
+      let page = try host.sharedMemory(hostPage)
+      let context = try host.context("hammer")
+      try changed { () throws(RegionError) in try context.addRegion(at: place, page, access: [.read, .write]) }
+      context.handler = { (context) throws(ExecError) in
+        context.ret(place)
+        context.deadline = Clock.monotonic + 20_000_000
+      }
+      var passed = 0
+      context.limitHandler = { (context, _) in
+        passed += 1
+        try? context.protect(place..<place + UInt64(hostPage), [.read])
+        return passed == 1 ? 2_000_000_000 : nil
+      }
+      try expectFault(run(context), .write, place)
     },
     Case("clone-then-grow") { (host) throws(Failure) in
       // A clone whose original has made page tables of its own can make more without harm to those.

@@ -89,5 +89,29 @@ var registerCases: [Case] {
       try expectRun(clone, .stopped)
       try expect(ExecCtx.equal(context, clone), "a clone is not equal")
     },
+    Case("stopped-amid-calls") { (host) throws(Failure) in
+      // Wherever a stop finds it, in its own code or in the shim's, it goes on with what is set then.
+      let context = try host.context("call-loop")
+      let number = host.architecture.generalRegisters.upperBound - 4
+      for round in 1...100 as ClosedRange<UInt64> {
+        let runner = try Runner(context)
+        sleepFor(microseconds: 300 + Int(round) * 13)
+        try runner.expectStop()
+        if round > 1 { try equal(context.register(number), round - 1, "the register that was set") }
+        context.setRegister(number, round)
+      }
+    },
+    Case("floating-point") { (host) throws(Failure) in
+      // Seen and changed while it stands behind a call: `floating` looks at what it has computed itself.
+      let context = try host.context("values")
+      try monitored { () throws(ExecError) in try context.schedule() }
+      let isWide = host.architecture == .arm64
+      try monitored { () throws(ExecError) in try context.setFloatingPoint(9, low: 0x1234, high: 0x5678) }
+      context.ret(UInt64(0))
+      try monitored { () throws(ExecError) in try context.schedule() }
+      let (low, high) = try monitored { () throws(ExecError) in try context.floatingPoint(9) }
+      try equal(low, 0x1234, "the low half")
+      try equal(high, isWide ? 0x5678 : 0, "the high half")
+    },
   ]
 }

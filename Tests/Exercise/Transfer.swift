@@ -4,7 +4,7 @@ import Machine
 import Monitor
 import Platform
 
-/// TransferRegion, Poke, Read, Write, Recv, Flush, Close.
+/// TransferRegion, Poke, Read, Write, Recv, Flush, Close, Server; memory.
 var transferCases: [Case] {
   [
     Case("transfer") { (host) throws(Failure) in
@@ -59,6 +59,72 @@ var transferCases: [Case] {
       }
       name(context.memory.layout.image.lowerBound, 4)
       try refused(.access) { () throws(ExecError) in try context.flush(errno: nil) }
+    },
+    Case("rpc") { (host) throws(Failure) in
+      // Requests whole, in two calls, two in one call; responses in one call, or by the byte.
+      let answer = #"{"id":0,"result":"hello","error":null}"# + "\n"
+      for (arguments, more) in [
+        ([], ""), (["--read=1"], ""), (["--read=7"], ""), (["--split"], ""), (["--split", "--read=3"], ""),
+        (["--batched"], #"{"id":1,"result":"hello","error":null}"# + "\n"),
+      ] as [([String], String)] {
+        for shadows in [0, 1] {
+          let output = try Pipe()
+          let context = try host.context("rpc-echo", arguments, output: output.writing)
+          context.server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
+          if shadows > 0 { try host.addShadows(shadows, to: context) }
+          try expectRun(context)
+          let text = output.contents()
+          try expect(text == "rpc-echo: sending\n" + answer + more, "it printed \(text)")
+        }
+      }
+    },
+    Case("rpc-server") { (host) throws(Failure) in
+      // Methods by name, with arguments and answers of their types; an error reaches the caller.
+      for (register, wanted) in [
+        (
+          { (server: Server) in server.register("RPC.Echo") { (text: String) throws(RPCError) -> Int64 in 42 } },
+          #"{"id":0,"result":42,"error":null}"#
+        ),
+        (
+          { $0.register("RPC.Echo") { (_: String) throws(RPCError) -> Bool in throw RPCError("no \"echo\"") } },
+          #"{"id":0,"result":null,"error":"no \"echo\""}"#
+        ),
+        (
+          { $0.register("RPC.Echo") { (number: Int64) throws(RPCError) -> Int64 in number } },
+          #"{"id":0,"result":null,"error":"json: cannot unmarshal string into Go value of type int64"}"#
+        ),
+        (
+          { $0.register("RPC.Other") { (text: String) throws(RPCError) -> String in text } },
+          #"{"id":0,"result":null,"error":"rpc: can't find method RPC.Echo"}"#
+        ),
+        ({ _ in }, #"{"id":0,"result":null,"error":"rpc: can't find service RPC.Echo"}"#),
+      ] as [((Server) -> Void, String)] {
+        let output = try Pipe()
+        let context = try host.context("rpc-echo", output: output.writing)
+        register(context.server)
+        try expectRun(context)
+        let text = output.contents()
+        try expect(text == "rpc-echo: sending\n" + wanted + "\n", "it printed \(text)")
+      }
+    },
+    Case("memory") { (host) throws(Failure) in
+      // Read and written by the guest's addresses, below its main memory too.
+      let context = try host.context("obey")
+      let page = try host.sharedMemory(hostPage)
+      let place: UInt64 = 0x7000_0000
+      try changed { () throws(RegionError) in try context.addRegion(at: place, page, access: [.read, .write]) }
+      try monitored { () throws(ExecError) in try context.writeMemory(at: place + 8, [1, 2, 3, 4, 5, 6, 7, 8]) }
+      var found: UInt64 = 0
+      context.handler = orders([(1, place + 8), (8, place + 8)]) { at, result in if at == 0 { found = result } }
+      try expectRun(context)
+      try equal(found, 0x0807_0605_0403_0201, "what it loaded")
+      let bytes = try monitored { () throws(ExecError) in try context.readMemory(at: place + 8, count: 8) }
+      try expect(bytes == [2, 2, 3, 4, 5, 6, 7, 8], "what it stored is \(bytes)")
+      let frame = context.memory.layout.frame
+      try refused(.outside) { () throws(ExecError) in _ = try context.readMemory(at: frame, count: 8) }
+      try refused(.outside) { () throws(ExecError) in try context.writeMemory(at: frame, [1]) }
+      let text = context.memory.layout.image.lowerBound
+      try refused(.access) { () throws(ExecError) in _ = try context.readMemory(at: text, count: 8, for: .write) }
     },
     Case("poke") { (host) throws(Failure) in
       // What the monitor writes, all copies read.

@@ -274,12 +274,13 @@ struct Path {
       context.memory.regions.map { "\($0.range) \($0.access.rawValue)" }.joined(separator: ", ")
     }
     let own = text(context)
-    let added = Set(context.memory.added.map { $0.slot })
-    for copy in [context] + context.shadows where text(copy) != own || Set(copy.memory.added.map { $0.slot }) != added {
+    for copy in [context] + context.shadows where text(copy) != own {
       throw .broken("the copies' memory differs: \(own) and \(text(copy))")
     }
-    for machine in kernel.processors.map({ $0.machine }) where Set(machine.slots.keys) != added.union([0]) {
-      throw .broken("slots \(machine.slots.keys.sorted()) for \(own)")
+    let pieces = Set([context.memory.slot] + context.memory.added.map { $0.range })
+    for machine in kernel.processors.map({ $0.machine }) {
+      let slots = Set(machine.slots.values.map { $0.address..<$0.address + $0.size })
+      if slots != pieces { throw .broken("slots \(slots) for \(own)") }
     }
     return own
   }

@@ -20,6 +20,16 @@ private final class Tables {
 
   deinit { arena.deallocate() }
 
+  /// Writes an entry as a guest does that can reach the tables; the root's come first.
+  func forge(_ index: Int, _ entry: UInt64) {
+    arena.storeBytes(of: entry, toByteOffset: index * 8, as: UInt64.self)
+  }
+
+  /// The entry that leads to a table.
+  func entry(to address: UInt64) -> UInt64 {
+    architecture == .arm64 ? address & ~0xfff | 0b11 : (address >> 12) << 10 | 1
+  }
+
   func map(_ range: Range<UInt64>, _ mapping: PageTable.Mapping?) throws {
     for block in range.lowerBound >> 21...(range.upperBound - 1) >> 21 { blocks.insert(block) }
     try table.map(range, mapping)
@@ -78,7 +88,7 @@ struct PageTableTests {
     let tables = Tables(architecture, pages: 2)
     try tables.map(0x8000_0000..<0x8800_0000, .init([.read, .write]))
     #expect(try tables.translate(0x87ff_f000)?.physical == 0x87ff_f000)
-    #expect(throws: PageTable.Full.self) { try tables.table.map(0x8000_0000..<0x8000_1000, nil) }
+    #expect(throws: PageTable.Refusal.full) { try tables.table.map(0x8000_0000..<0x8000_1000, nil) }
   }
 
   @Test(arguments: [Architecture.arm64, .riscv64])
@@ -121,8 +131,35 @@ struct PageTableTests {
   func aFullArenaIsAnErrorAndKeepsWhatWasMapped(architecture: Architecture) throws {
     let tables = Tables(architecture, pages: 3)
     try tables.map(0x8000_0000..<0x8000_4000, .init([.read, .write]))
-    #expect(throws: PageTable.Full.self) { try tables.table.map(0x9000_0000..<0x9000_1000, .init([.read])) }
+    #expect(throws: PageTable.Refusal.full) { try tables.table.map(0x9000_0000..<0x9000_1000, .init([.read])) }
     try tables.verify("after it was full")
+  }
+
+  /// A program in system mode can reach its tables: what it writes there leads the monitor nowhere else.
+  @Test(arguments: [Architecture.arm64, .riscv64])
+  func aForgedEntryIsRefused(architecture: Architecture) throws {
+    let tables = Tables(architecture, pages: 8)
+    // The root, a middle table and a leaf table.
+    try tables.map(0x8000_0000..<0x8000_4000, .init([.read]))
+    let physical = tables.physical
+    for address in [0, physical - 4096, physical, physical + 3 * 4096, physical + 8 * 4096, 0xffff_ffff_f000]
+      as [UInt64]
+    {
+      tables.forge(2, tables.entry(to: address))
+      #expect(throws: PageTable.Refusal.foreign) { try tables.table.map(0x8000_4000..<0x8000_5000, .init([.read])) }
+    }
+    tables.forge(2, tables.entry(to: physical + 4096))
+    for address in [0, physical - 4096, physical + 3 * 4096] as [UInt64] {
+      tables.forge(512, tables.entry(to: address))
+      #expect(throws: PageTable.Refusal.foreign) { try tables.table.map(0x8000_4000..<0x8000_5000, nil) }
+    }
+    // A block that is no address at all is split like any other.
+    for block in [.max & ~0b10, .max, 1 << 63] as [UInt64] {
+      tables.forge(512, block)
+      if architecture == .riscv64 || block & 0b11 != 0b11 {
+        try tables.table.map(0x8000_4000..<0x8000_5000, .init([.read]))
+      }
+    }
   }
 
   @Test(arguments: [Architecture.arm64, .riscv64], 0..<12)

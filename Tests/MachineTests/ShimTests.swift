@@ -97,4 +97,23 @@ struct ShimTests {
     }
     return (file[start..<start + number(headers[text] + 32, 8)], symbols)
   }
+
+  /// Brought back to the shim amid its own code, an applet has its floating-point registers saved at the next exit: CPACR_EL1
+  /// lets them be used, and sstatus.FS says that they were.
+  @Test func aRestartLosesNoFloatingPointRegisters() throws {
+    let layout = try SecureLayout(
+      image: 0x8000_0000..<0x8000_1000, size: 1 << 20, hostPage: 4096, addressLimit: 1 << 40)
+    let arm = Architecture.arm64.shimRestart(layout)
+    #expect(arm.filter { $0.id == ARM64.cpacrEL1 }.map(\.value) == [3 << 20])
+    let riscv = Architecture.riscv64.shimRestart(layout)
+    #expect(riscv.filter { $0.id == RISCV64.sstatus }.map(\.value) == [3 << 13])
+  }
+
+  /// Behind its exit a vCPU has nothing left to store.
+  @Test func behindTheExitComesTheRestoring() {
+    let arm = Architecture.arm64
+    #expect(arm.shimBehindExit.map { arm.shim[$0 / 4 - 1] } == 0xd400_0002)
+    let riscv = Architecture.riscv64
+    #expect(riscv.shim[riscv.shimRestore.lowerBound / 4 - 1] == 0x0000_0073)
+  }
 }

@@ -1,8 +1,11 @@
+import Applet
 import AppletABI
 import CLinux
 import KVM
 import Machine
 import Monitor
+import Platform
+import Synchronization
 import TestSupport
 import Testing
 
@@ -136,4 +139,71 @@ struct LockstepTests {
     }
     #expect(fixture.run() == .success(.exited(status: 5)))
   }
+
+  /// Two pieces that touch in the guest lie anywhere in this process.
+  @Test(arguments: Mode.all) private func aBufferAcrossTwoPiecesIsRefused(mode: Mode) throws {
+    let place: UInt64 = 0x1_0000_0000
+    let page = UInt64(linux_page_size())
+    let fixture = try copies(mode, shadows: 2) { _, guest in guest.call(APPLET_CALL_WRITE, place + page - 4, page) }
+    for number in 0..<2 as Range<UInt64> {
+      let memory = try SharedMemory(count: Int(page), kernel: fixture.kernel)
+      try fixture.context.addRegion(at: place + number * page, memory, access: [.read, .write])
+    }
+    #expect(
+      fixture.run()
+        == .failure(.badRange(call: UInt64(APPLET_CALL_WRITE), address: place + page - 4, count: page, .outside)))
+  }
+
+  /// TPIDR_EL0 is not in the trap frame.
+  @Test func theThreadPointerIsCopiedAndRepaired() throws {
+    let mode = Mode.all[0]
+    let fixture = try Fixture(mode.host)
+    let first = try #require(fixture.kernel.processors.last).number
+    fixture.kernel.processors[first].setRegister(ARM64.tpidrEL0, 0x1234)
+    let system: KVM.System = try KVM.System(kernel: fixture.kernel)
+    try fixture.context.setShadows([try fixture.context.clone(on: system), try fixture.context.clone(on: system)])
+    #expect(fixture.kernel.processors.allSatisfy { $0.register(ARM64.tpidrEL0) == 0x1234 })
+    fixture.kernel.program = { guest in
+      guest.processor.setRegister(ARM64.tpidrEL0, guest.processor.number == first + 1 ? 9 : 0x5678)
+      if guest.entry == 0, guest.processor.number == first + 1 { guest.frame[5] = 1 }
+      return guest.call(guest.entry == 0 ? APPLET_CALL_YIELD : APPLET_CALL_EXIT, 0)
+    }
+    let seen = Notes<UInt64>()
+    fixture.context.handler = { (context) throws(ExecError) in
+      seen(fixture.kernel.processors[first + 1].register(ARM64.tpidrEL0))
+      try secureHandler(context)
+    }
+    #expect(fixture.run() == .success(.exited(status: 0)))
+    #expect(seen.list.first == 0x5678)
+    fixture.context.handler = nil
+  }
+
+  /// Whoever is asked about a limit finds every copy out of its guest, and what is changed then holds.
+  @Test(arguments: Mode.all) private func copiesAreOutOfTheirGuestsWhenALimitPasses(mode: Mode) throws {
+    let inside = Inside()
+    let results = Notes<UInt64>()
+    let fixture = try copies(mode, shadows: 1) { copy, guest in
+      guard guest.entry > 0 else {
+        inside.count.add(1, ordering: .sequentiallyConsistent)
+        defer { inside.count.subtract(1, ordering: .sequentiallyConsistent) }
+        return guest.spin(pc: 0x8000_0048)
+      }
+      if copy == 0 { results(guest.frame[5]) }
+      return guest.call(APPLET_CALL_EXIT, 0)
+    }
+    let context = fixture.context
+    context.deadline = Clock.monotonic + 20_000_000
+    context.limitHandler = { (context, _) in
+      results(UInt64(inside.count.load(ordering: .sequentiallyConsistent)))
+      results(context.pc)
+      context.setRegister(5, 0x77)
+      return 5_000_000_000
+    }
+    let ending = fixture.run()
+    #expect(results.list == [0, 0x8000_0048, 0x77])
+    // One after the other, the shadow has not been interrupted, and in this kernel a guest amid its code has other registers.
+    if mode.isParallel { #expect(ending == .success(.exited(status: 0))) }
+  }
+
+  private final class Inside: Sendable { let count = Atomic<Int>(0) }
 }

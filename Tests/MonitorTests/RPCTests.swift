@@ -46,6 +46,25 @@ import Testing
       #"{"id":1,"result":{"b":[1,true,null],"a":{}},"error":null}"#
     ),
     (#"{"method":"RPC.Echo","params":[],"id":1}"#, #"{"id":1,"result":"","error":null}"#),
+    // Each number with as many digits as it needs.
+    (
+      #"{"method":"RPC.Same","params":[[0.1,{"a":0.30000000000000004}]],"id":1}"#,
+      #"{"id":1,"result":[0.1,{"a":0.30000000000000004}],"error":null}"#
+    ),
+    (#"{"method":"RPC.Same","params":[[]],"id":1}"#, #"{"id":1,"result":[],"error":null}"#),
+    // An integer that is none of 64 bits is a real number, as it is for Go.
+    (
+      #"{"method":"RPC.Same","params":[[18446744073709551615,7]],"id":18446744073709551615}"#,
+      #"{"id":18446744073709551615,"result":[1.8446744073709552e19,7],"error":null}"#
+    ),
+    (
+      #"{"method":"RPC.Twice","params":[9223372036854775808],"id":2}"#,
+      #"{"id":2,"result":null,"error":"json: cannot unmarshal number into Go value of type int64"}"#
+    ),
+    (
+      #"{"method":"RPC.Half","params":[1e999],"id":3}"#,
+      #"{"id":3,"result":null,"error":"json: cannot unmarshal number into Go value of type float64"}"#
+    ),
   ]) func results(request: String, response: String) {
     #expect(answer(request) == response + "\n")
   }

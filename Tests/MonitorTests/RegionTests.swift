@@ -93,4 +93,38 @@ struct RegionTests {
     #expect(clone.memory.regions.contains { $0.range.lowerBound == Self.place })
     #expect(fixture.run() == .success(.exited(status: 0)))
   }
+
+  /// What none of them could write is shared, until they can: a copy would see what another has written.
+  @Test(arguments: Host.all) func shadowsAreGivenCopiesOfWhatMayBeWrittenLater(host: Host) throws {
+    let place = Self.place
+    for isCopied in [false, true] {
+      let fixture = try Fixture(host)
+      let memory = try shared(fixture)
+      memory.bytes[0] = 7
+      // Shared by a copy that is made with it, or given to copies that are there.
+      if isCopied { try fixture.context.addRegion(at: place, memory, access: [.read]) }
+      let system = try KVM.System(kernel: fixture.kernel)
+      let clones = [try fixture.context.clone(on: system), try fixture.context.clone(on: system)]
+      try fixture.context.setShadows(clones)
+      if !isCopied { try fixture.context.addRegion(at: place, memory, access: [.read]) }
+      memory.bytes[0] = 8
+      #expect(clones.allSatisfy { $0.memory.bytes(at: place, count: 1)[0] == 8 })
+      // Where it cannot be done for all, it is done for none.
+      fixture.kernel.plan = FaultPlan(call: 1, errno: ENOMEM) { $0 == .ioctl(LINUX_KVM_SET_USER_MEMORY_REGION) }
+      #expect(throws: RegionError.kvm(.failed(.setUserMemoryRegion, .noMemory))) {
+        try fixture.context.protect(place..<place + Self.page, [.read, .write])
+      }
+      fixture.kernel.plan = nil
+      memory.bytes[0] = 9
+      #expect(clones.allSatisfy { $0.memory.bytes(at: place, count: 1)[0] == 9 })
+      try fixture.context.protect(place..<place + Self.page, [.read, .write])
+      fixture.kernel.program = { guest in
+        let byte = guest.bytes(at: place, count: 1)
+        byte[0] += 1
+        return guest.call(APPLET_CALL_EXIT, UInt64(byte[0]))
+      }
+      #expect(fixture.run() == .success(.exited(status: 10)))
+      #expect(memory.bytes[0] == 10)
+    }
+  }
 }

@@ -137,6 +137,7 @@ struct RunTests {
     #expect(fixture.context.a0 == 7)
     try fixture.context.schedule()
     #expect(fixture.context.a0 == 8)
+    #expect(fixture.context.calls == 2)
     #expect(fixture.run() == .success(.exited(status: 0)))
   }
 

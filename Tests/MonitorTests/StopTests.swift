@@ -39,15 +39,83 @@ struct StopTests {
     #expect(fixture.run() == .success(.exited(status: 0)))
   }
 
-  /// A guest in the shim has its registers in the frame already, and the processor's are the shim's.
-  @Test(arguments: Host.all) func aGuestInTheShimShowsItsFrame(host: Host) throws {
-    let fixture = try Fixture(host, [{ $0.call(APPLET_CALL_YIELD) }, { $0.spin(pc: Fixture.end + 0x10) }])
+  /// A guest that is amid storing its registers is let go on, so that the frame has all of them; and comes to its call again.
+  @Test(arguments: Host.all) func aGuestAmidTheShimsStoresShowsAllOfItsRegisters(host: Host) throws {
+    let results = Notes<UInt64>()
+    let fixture = try Fixture(
+      host,
+      [
+        { $0.call(APPLET_CALL_YIELD) }, { $0.spin(pc: Fixture.end + (host.architecture == .arm64 ? 0x410 : 0x10)) },
+        {
+          $0.frame[5] = 0x55
+          return $0.call(0x500, 1)
+        },
+        {
+          results($0.frame[5])
+          return $0.call(APPLET_CALL_EXIT, 0)
+        },
+      ])
     let context = fixture.context
     let pc = context.pc
     let thread = try soon { context.stop() }
     #expect(fixture.run() == .success(.stopped))
     thread.join()
+    #expect(context.register(5) == 0x55)
+    #expect(context.a0 == 0x500)
+    // The call is still to be made.
     #expect(context.pc == pc + 4)
+    context.setRegister(5, 0x66)
+    #expect(fixture.run() == .success(.exited(status: 0)))
+    #expect(results.list == [0x66])
+  }
+
+  /// What ends an entry may be looked at, and the context changed.
+  @Test(arguments: Host.all) func anInterruptedEntryShowsWhereTheGuestWas(host: Host) throws {
+    let resumed = Notes<UInt64>()
+    let id = host.architecture == .arm64 ? ARM64.pc : RISCV64.pc
+    let fixture = try Fixture(
+      host,
+      [
+        {
+          $0.processor.setRegister(id, 0x8000_0048)
+          return -Int(EINTR)
+        },
+        {
+          resumed($0.processor.register(id))
+          resumed($0.frame[5])
+          return Self.exit($0)
+        },
+      ])
+    fixture.kernel.processors[0].setRegister(host.architecture == .arm64 ? ARM64.x(5) : RISCV64.x(5), 0x1234)
+    #expect(try fixture.context.exec() == .interrupted)
+    #expect(fixture.context.pc == 0x8000_0048)
+    #expect(fixture.context.register(5) == 0x1234)
+    fixture.context.setRegister(5, 0x77)
+    #expect(try fixture.context.exec() == .call)
+    // Through the shim, which loads what was set.
+    let start = host.architecture == .arm64 ? ARM64.shimResume : RISCV64.shimResume
+    #expect(resumed.list == [Fixture.end + UInt64(start), 0x77])
+  }
+
+  @Test(arguments: Host.all) func aLimitHandlerChangesWhatTheGuestGoesOnWith(host: Host) throws {
+    let seen = Notes<UInt64>()
+    let fixture = try Fixture(
+      host,
+      [
+        { $0.spin(pc: 0x8000_0048) },
+        {
+          seen($0.frame[5])
+          return Self.exit($0)
+        },
+      ])
+    fixture.context.deadline = Clock.monotonic + 5_000_000
+    fixture.context.limitHandler = { (context, _) in
+      seen(context.pc)
+      context.setRegister(5, 0x77)
+      return 10_000_000_000
+    }
+    #expect(fixture.run() == .success(.exited(status: 0)))
+    #expect(seen.list == [0x8000_0048, 0x77])
   }
 
   @Test(arguments: Host.all) func aGuestThatCallsWithoutEndIsStopped(host: Host) throws {
@@ -204,12 +272,25 @@ struct StopTests {
     #expect(greedy.run() == .failure(.limit(.deadline)))
   }
 
-  /// riscv64 lets user mode wait for an interrupt that never comes: the limit that ends it says so.
-  @Test func aWaitForAnInterruptIsNamed() throws {
+  /// riscv64 lets user mode wait for an interrupt that never comes: with a limit or without, the run ends and says so.
+  @Test(arguments: [false, true]) func aWaitForAnInterruptEndsTheRun(isLimited: Bool) throws {
+    let fixture = try Fixture(Host.all[2], [{ $0.spin(pc: 0x8000_0048) }, Self.exit])
+    fixture.context.memory.bytes(at: 0x8000_0044, count: 4).storeBytes(of: 0x1050_0073, as: UInt32.self)
+    if isLimited { fixture.context.deadline = Clock.monotonic + 5_000_000 }
+    #expect(fixture.run() == .failure(.fault(.waitForInterrupt, pc: 0x8000_0044, address: nil)))
+    #expect(fixture.context.pc == 0x8000_0048)
+    // It can be run on, behind the instruction.
+    fixture.context.deadline = nil
+    #expect(fixture.run() == .success(.exited(status: 0)))
+  }
+
+  @Test func aStopOfAWaitForAnInterruptIsAStop() throws {
     let fixture = try Fixture(Host.all[2], [{ $0.spin(pc: 0x8000_0048) }])
     fixture.context.memory.bytes(at: 0x8000_0044, count: 4).storeBytes(of: 0x1050_0073, as: UInt32.self)
-    fixture.context.deadline = Clock.monotonic + 5_000_000
-    #expect(fixture.run() == .failure(.fault(.waitForInterrupt, pc: 0x8000_0044, address: nil)))
+    let context = fixture.context
+    let thread = try soon { context.stop() }
+    #expect(fixture.run() == .success(.stopped))
+    thread.join()
   }
 
   @Test(arguments: Host.all) func othersCanWaitForTheEnd(host: Host) throws {

@@ -5,8 +5,9 @@
  *
  * Calls. The call number travels in x0 (a0), its arguments in x1 to x3 (a1 to a3), its result comes back in x0 (a0).
  * Registers other than x0 (a0) keep their values. A secure applet calls with `svc #0` or `ecall`; the immediate and a7
- * are not looked at. Numbers 0 to 5 have GoTEE's values and meaning. Failed calls from 0x100 on answer the negative of
- * an errno value; calls 0 to 5 have no way to fail but to end the applet.
+ * are not looked at. Numbers 0 to 5 have GoTEE's values and meaning. A call whose line below names a negative errno value
+ * may answer it. All else that can go wrong ends the applet: output that cannot be written and input that cannot be read,
+ * too.
  *
  * Entry. The stack pointer is at the end of the stack. x0 (a1; a0 is 0, the hart's number) holds the address of a
  * flattened device tree, in pages that the applet can read: it says what memory there is, and what the arguments are.

@@ -61,7 +61,12 @@ public final class Server {
   ///   - id: the bytes of its identifier, given back as they are.
   /// - Returns: the response, ended by a line feed; nil where the bytes are no request.
   func serve(_ bytes: UnsafeRawBufferPointer, id: UnsafeRawBufferPointer?) -> [UInt8]? {
-    guard let request = JSONValue(parsing: bytes) else { return nil }
+    let request: JSONValue
+    do { request = try JSONValue.parse(bytes) } catch {
+      guard error == .numberTooGreat else { return nil }
+      return Self.response(
+        .failure(RPCError("json: cannot unmarshal number into Go value of type float64")), id: id)
+    }
     var method = ""
     switch request["method"] {
     case .string(let name): method = name
@@ -70,7 +75,10 @@ public final class Server {
     }
     let outcome: Result<JSONValue, RPCError>
     do throws(RPCError) { outcome = .success(try call(method, request["params"])) } catch { outcome = .failure(error) }
+    return Self.response(outcome, id: id)
+  }
 
+  private static func response(_ outcome: Result<JSONValue, RPCError>, id: UnsafeRawBufferPointer?) -> [UInt8] {
     var response = Array(#"{"id":"#.utf8)
     response += id.map { Array($0) } ?? Array("null".utf8)
     response += Array(#","result":"#.utf8)
