@@ -135,19 +135,21 @@ extension JSONValue {
   private func append(to text: inout [UInt8]) -> Bool {
     switch self {
     case .array(let values):
-      for (index, value) in values.enumerated() {
-        text.append(index == 0 ? 0x5b : 0x2c)
-        guard value.append(to: &text) else { return false }
+      text.append(0x5b)
+      for index in values.indices {
+        if index > 0 { text.append(0x2c) }
+        guard values[index].append(to: &text) else { return false }
       }
-      text += values.isEmpty ? [0x5b, 0x5d] : [0x5d]
+      text.append(0x5d)
     case .object(let members):
-      for (index, member) in members.enumerated() {
-        text.append(index == 0 ? 0x7b : 0x2c)
-        guard JSONValue.string(member.name).append(to: &text) else { return false }
+      text.append(0x7b)
+      for index in members.indices {
+        if index > 0 { text.append(0x2c) }
+        guard JSONValue.string(members[index].name).append(to: &text) else { return false }
         text.append(0x3a)
-        guard member.value.append(to: &text) else { return false }
+        guard members[index].value.append(to: &text) else { return false }
       }
-      text += members.isEmpty ? [0x7b, 0x7d] : [0x7d]
+      text.append(0x7d)
     default:
       guard let scalar = encodedScalar else { return false }
       text += scalar

@@ -68,6 +68,8 @@ public final class ExecCtx: @unchecked Sendable {
   public internal(set) var lockstepReport = LockstepReport()
   /// What ended the last entry, while in lockstep; without, whether an interruption did that is looked after.
   var event = Event.call
+  /// The thread's processor clock when it was looked at last for a guest that sleeps.
+  var seenCPU: Int64 = 0
   /// The sleep that a stop or a limit has interrupted: PC behind the call, how long it is, and its end in CLOCK_MONOTONIC
   /// nanoseconds.
   var sleepUnderWay: (pc: UInt64, nanoseconds: UInt64, end: Int64)?

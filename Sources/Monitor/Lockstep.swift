@@ -194,15 +194,16 @@ final class Lockstep {
 
   /// Enters the copies that have not come to their next events, each once.
   private func advanceOnce() throws(ExecError) {
-    let slow = zip(shadows, workers).filter { $0.0.event == .interrupted }
-    for (_, worker) in slow { worker.start() }
+    for index in workers.indices where shadows[index].event == .interrupted { workers[index].start() }
     // Every turn is ended before anything is thrown: no worker may run on.
     var failure: ExecError?
     do throws(ExecError) { primary.event = try primary.enter() } catch { failure = error }
     let isOver = failure != nil || primary.event == .interrupted
-    let end = Clock.monotonic + (isOver ? 0 : Self.tick * Int64(Self.patience))
-    for (shadow, worker) in slow {
-      do throws(ExecError) { shadow.event = try worker.finish(by: end) } catch { failure = failure ?? error }
+    let end = isOver ? 0 : Clock.monotonic + Self.tick * Int64(Self.patience)
+    for index in workers.indices where shadows[index].event == .interrupted {
+      do throws(ExecError) { shadows[index].event = try workers[index].finish(by: end) } catch {
+        failure = failure ?? error
+      }
     }
     if let failure { throw failure }
   }

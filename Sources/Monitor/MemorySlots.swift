@@ -5,7 +5,7 @@ import Machine
 /// A memory slot of a context's machine, as KVM was told of it. It keeps the memory that it is made of.
 struct MemorySlot {
   /// KVM's number for it.
-  let number: UInt32
+  var number: UInt32
   let range: Range<UInt64>
   let memory: SharedMemory
   /// Where in the memory it begins, in bytes.
@@ -28,25 +28,22 @@ extension ExecCtx {
   /// may not access is in none.
   func fitSlots() throws(KVMError) {
     let wanted = wantedSlots
-    for slot in slots where !wanted.contains(where: slot.isLike) {
-      try machine.removeMemory(slot: slot.number)
-      slots.removeAll { $0.number == slot.number }
+    for index in slots.indices.reversed() where !wanted.contains(where: slots[index].isLike) {
+      try machine.removeMemory(slot: slots[index].number)
+      slots.remove(at: index)
     }
-    for slot in wanted where !slots.contains(where: slot.isLike) {
-      // So many and one cannot all be taken.
-      let number = (0...UInt32(slots.count)).first { number in !slots.contains { $0.number == number } } ?? 0
+    for var slot in wanted where !slots.contains(where: slot.isLike) {
+      while slots.contains(where: { $0.number == slot.number }) { slot.number += 1 }
       let count = Int(slot.range.upperBound - slot.range.lowerBound)
       try machine.setMemory(
-        slot: number, address: slot.range.lowerBound,
+        slot: slot.number, address: slot.range.lowerBound,
         memory: UnsafeMutableRawBufferPointer(rebasing: slot.memory.bytes[slot.offset...].prefix(count)),
         isReadOnly: slot.isReadOnly)
-      slots.append(
-        MemorySlot(
-          number: number, range: slot.range, memory: slot.memory, offset: slot.offset, isReadOnly: slot.isReadOnly))
+      slots.append(slot)
     }
   }
 
-  /// The slots that there should be; their numbers mean nothing.
+  /// The slots that there should be, with no numbers yet.
   private var wantedSlots: [MemorySlot] {
     var wanted: [MemorySlot] = []
     add(memory.slot, memory.mapping, to: &wanted)

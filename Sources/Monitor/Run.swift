@@ -20,7 +20,8 @@ extension ExecCtx {
   /// Enters the guest once and comes back: registers are loaded from the trap frame before and stored there after. To be
   /// called again to go on: behind a call, or with the instruction that raised an exception.
   ///
-  /// Not while `run` is under way, which makes its entries itself. A non-secure context's registers travel by some sixty
+  /// Not while `run` is under way, which makes its entries itself, and looks on riscv64 after an applet that waits for an
+  /// interrupt: here, and in `schedule`, only a stop or a limit ends that. A non-secure context's registers travel by some sixty
   /// requests of KVM each time, where a secure one's are in its trap frame; what it asks of its firmware, PSCI or SBI, is
   /// answered on the way.
   /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event. `.host(.notSupported)` for
@@ -148,6 +149,7 @@ extension ExecCtx {
       // In lockstep there are kicks enough.
       if architecture == .riscv64, lockstep == nil {
         sleepTimer = try KickTimer(.wall)
+        seenCPU = Clock.threadCPU
         try sleepTimer?.set(nanoseconds: Self.firstLook, interval: Self.furtherLooks)
       }
     } catch { throw .host(error) }
@@ -189,12 +191,20 @@ extension ExecCtx {
 
   /// Nanoseconds after which, and between which, a guest is looked at that may wait for an interrupt (`checkSleep`).
   private static let firstLook: Int64 = 1_000_000_000
-  private static let furtherLooks: Int64 = 10_000_000_000
+  private static let furtherLooks: Int64 = 2_000_000_000
+
+  /// Whether the guest may be waiting for an interrupt: the thread has used next to no processor time since it was asked last.
+  private func hasSlept() -> Bool {
+    guard architecture == .riscv64 else { return false }
+    let now = Clock.threadCPU
+    defer { seenCPU = now }
+    return now - seenCPU < 20_000_000
+  }
 
   /// Ends the run where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on riscv64
   /// KVM blocks user mode in it, without an exit, until a kick.
   private func checkSleep() throws(ExecError) {
-    guard architecture == .riscv64, event == .interrupted else { return }
+    guard event == .interrupted, architecture == .riscv64 else { return }
     let pc: UInt64
     do { pc = try vcpu.register(RISCV64.pc) } catch { throw .kvm(error) }
     guard let range = GuestRange(start: pc &- 4, count: 4),
@@ -224,9 +234,11 @@ extension ExecCtx {
       attention(self)
     }
     if control.takeStop() { throw .stopped }
-    if processors == nil { try checkSleep() }
+    guard isSecure else { return try checkLimits() }
+    let isPassed = limits.passed(calls: calls) != nil
+    if isPassed || hasSlept() { try checkSleep() }
     // Its handler may look at the context, and change it.
-    if processors == nil, limitHandler != nil, limits.passed(calls: calls) != nil { try bringHome() }
+    if isPassed, limitHandler != nil { try bringHome() }
     try checkLimits()
   }
 
@@ -294,9 +306,7 @@ extension ExecCtx {
     let pc = try vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc)
     let isOutside = pc < shim || pc >= memory.layout.frame
     if isOutside {
-      var values: [(word: Int, value: UInt64)] = []
-      for register in architecture.coreRegisters { values.append((register.word, try vcpu.register(register.id))) }
-      for (word, value) in values { frame[word] = value }
+      for register in architecture.coreRegisters { frame[register.word] = try vcpu.register(register.id) }
     } else if Int(pc - shim) == architecture.shimBehindExit {
       return true
     } else if !architecture.shimRestore.contains(Int(pc - shim)) {
