@@ -31,8 +31,11 @@ extension Benchmark {
     var found: [Measurement] = []
     for (index, stage) in stages.enumerated() {
       let floor = floors[index]
+      // The image's samples are of two kinds, 2,000 instructions apart, and how many of each there are differs.
       found.append(
-        Measurement("open" + stage, Samples(times[index]), floor: floor.isEmpty ? nil : Samples(floor)))
+        Measurement(
+          "open" + stage, Samples(times[index]), floor: floor.isEmpty ? nil : Samples(floor),
+          tolerance: index == 2 ? 15 : 3))
     }
     return found
   }
@@ -62,9 +65,10 @@ extension Benchmark {
       floors.append(floor[2] - floor[1])
       floorEnds.append(floor[4] - floor[3])
     }
+    // What the process has done before moves work from the one to the other.
     return [
-      Measurement("clone", Samples(times), floor: Samples(floors)),
-      Measurement("clone-close", Samples(ends), floor: Samples(floorEnds)),
+      Measurement("clone", Samples(times), floor: Samples(floors), tolerance: 10),
+      Measurement("clone-close", Samples(ends), floor: Samples(floorEnds), tolerance: 30),
     ]
   }
 
