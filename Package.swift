@@ -7,6 +7,9 @@ let strict: [SwiftSetting] = [
   .enableExperimentalFeature("Lifetimes"),
 ]
 
+/// What runs at commands, not at calls, is made small rather than fast. No target that a library product has may say so.
+let small: [SwiftSetting] = strict + [.unsafeFlags(["-Osize"], .when(configuration: .release))]
+
 /// What the command line needs.
 let commandRooms: [Target.Dependency] = [
   "Benchmark", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor",
@@ -39,11 +42,11 @@ let package = Package(
       dependencies: ["AppletABI", "CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Devices"],
       swiftSettings: strict),
     .target(name: "CInterface"),
-    .target(name: "Control", dependencies: ["CInterface", "JSON"], swiftSettings: strict),
+    .target(name: "Control", dependencies: ["CInterface", "JSON"], swiftSettings: small),
     .target(
       name: "Supervisor",
       dependencies: ["CLinux", "JSON", "Platform", "Machine", "KVM", "DeviceTree", "Applet", "Monitor", "Control"],
-      swiftSettings: strict),
+      swiftSettings: small),
     .target(name: "CFloor", dependencies: ["CLinux", "AppletABI"]),
     .target(
       name: "Benchmark",
@@ -51,11 +54,11 @@ let package = Package(
         "AppletABI", "CFloor", "CLinux", "JSON", "Platform", "Machine", "KVM", "Applet", "Monitor", "Control",
         "Supervisor",
       ],
-      swiftSettings: strict),
+      swiftSettings: small),
     .executableTarget(
       name: "swiftlet",
       dependencies: commandRooms,
-      swiftSettings: strict),
+      swiftSettings: small),
     .target(
       name: "TestSupport", dependencies: ["AppletABI", "CLinux", "Platform", "Machine"], path: "Tests/TestSupport",
       swiftSettings: strict),
