@@ -140,7 +140,7 @@ struct AppletFolderTests {
   }
 
   @Test("tell of a process before it does anything, or there is none")
-  func identity() throws {
+  func aChildTellsOfItself() throws {
     try withFolder { folder in
       try folder.make()
       var ends: (Int32, Int32) = (-1, -1)
