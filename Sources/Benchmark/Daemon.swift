@@ -50,9 +50,9 @@ extension Benchmark {
     // In the floor's place stands `swiftlet run` of the same applet. Client, daemon and worker take turns on the processors:
     // where they do depends on more than the code.
     return [
-      Measurement("daemon-start", Samples(started), floor: run, tolerance: 10),
-      Measurement("daemon-run", Samples(ended), floor: run, tolerance: 10),
-      Measurement("daemon-stop", Samples(stopped), floor: Samples(killed), tolerance: 10),
+      Measurement("daemon-start", Samples(started), floor: run, tolerance: 15),
+      Measurement("daemon-run", Samples(ended), floor: run, tolerance: 15),
+      Measurement("daemon-stop", Samples(stopped), floor: Samples(killed), tolerance: 15),
       Measurement("daemon-memory", Samples([ownMemory]), unit: .bytes, tolerance: 20),
       Measurement("daemon-applet-memory", Samples(memories), unit: .bytes, tolerance: 10),
     ]
