@@ -170,7 +170,7 @@ final class ConsoleReader {
   /// The number of the watch that tells of changes; -1 for none.
   var watch: Int32 = -1
 
-  /// Whether there was more to read when others had to be looked after.
+  /// Whether there may be more to read than was read when others had to be looked after, or the client took no more.
   var hasMore = false
 
   /// Most bytes in one reply.

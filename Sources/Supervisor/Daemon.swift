@@ -177,7 +177,9 @@ public final class Daemon {
     for applet in applets { if let timer = applet.timer { next = min(next, timer) } }
     for call in workerCalls { next = min(next, call.deadline) }
     for connection in connections {
-      if case .console(let reader)? = connection.task, reader.hasMore { return 0 }
+      if case .console(let reader)? = connection.task, reader.hasMore, connection.waiting < ConsoleReader.chunk {
+        return 0
+      }
     }
     // Of those that nobody tells of, somebody has to ask.
     if applets.contains(where: { $0.isUnwatched }) { next = min(next, now + 1_000_000_000) }

@@ -259,19 +259,20 @@ extension Daemon {
 
   /// Sends as much of a console as the client takes; the rest waits in its file.
   func continueConsole(_ connection: Connection, _ reader: ConsoleReader) {
-    reader.hasMore = false
-    for turn in 1...ConsoleReader.turn where connection.waiting < ConsoleReader.chunk {
+    // Whether it stops here for want of room or of time: the room may be there again before anybody waits for it.
+    reader.hasMore = true
+    for _ in 0..<ConsoleReader.turn where connection.waiting < ConsoleReader.chunk {
       // Asked before reading: what comes in between is read yet.
       let hasEnded = reader.entry.state.hasEnded || !applets.contains { $0 === reader.entry }
       let (start, bytes) = reader.next()
       if bytes.isEmpty {
+        reader.hasMore = false
         guard hasEnded || !reader.isFollowing else { return }
         stopWatching(reader)
         return connection.reply(Self.chunk(start, []))
       }
       connection.reply(Self.chunk(start, bytes), continues: true)
       connection.flush()
-      reader.hasMore = turn == ConsoleReader.turn && connection.waiting < ConsoleReader.chunk
     }
   }
 
