@@ -202,6 +202,7 @@ extension JSONValue {
 
   private func makeJansson() -> UnsafeMutablePointer<json_t>? {
     switch self {
+    // Arrays and objects are written by `append`.
     case .null, .array, .object: return json_null()
     case .bool(let value): return value ? json_true() : json_false()
     case .integer(let value): return json_integer(value)

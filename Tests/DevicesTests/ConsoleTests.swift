@@ -62,12 +62,9 @@ struct VirtioConsoleTests {
     #expect(console.room == 0)
   }
 
-  /// A processor that waits for the output's reader keeps nobody else waiting, the I/O thread among them.
-  @Test func aSlowReaderKeepsNobodyButTheWriter() throws {
-    let (driver, console, pipe) = (driver, console, pipe)
-    let room = driver.buffer(64)
-    driver.request(queue: 0, write: [(room, 64)])
-    driver.request(queue: 1, read: [bytes("$ ")])
+  /// A processor writes more than the output takes without a reader, and stands there.
+  /// - Returns: what it signals when it is through, and how many bytes it writes.
+  private func writeMuch() -> (isDone: DispatchSemaphore, count: Int) {
     let text = [UInt8](repeating: 0x61, count: 400_000)
     driver.request(queue: 1, read: [text], notify: false)
     let isDone = DispatchSemaphore(value: 0)
@@ -77,13 +74,23 @@ struct VirtioConsoleTests {
       isDone.signal()
     }
     #expect(isDone.wait(timeout: .now() + 0.2) == .timedOut)
+    return (isDone, text.count)
+  }
+
+  /// A processor that waits for the output's reader keeps nobody else waiting, the I/O thread among them.
+  @Test func aSlowReaderKeepsNobodyButTheWriter() throws {
+    let (driver, console, pipe) = (driver, console, pipe)
+    let room = driver.buffer(64)
+    driver.request(queue: 0, write: [(room, 64)])
+    driver.request(queue: 1, read: [bytes("$ ")])
+    let (isDone, count) = writeMuch()
     #expect(console.room > 0)
     bytes("date\n").withUnsafeBytes { console.receive($0) }
     #expect(driver.content(room, 5) == bytes("date\n"))
     console.setSize(columns: 100, rows: 30)
     #expect(driver.register(0x60) & 2 == 2)
-    var count = 0
-    while count < text.count + 2 { count += pipe.take().utf8.count }
+    var taken = 0
+    while taken < count + 2 { taken += pipe.take().utf8.count }
     #expect(isDone.wait(timeout: .now() + 20) == .success)
     #expect(driver.usedCount(1) == 2)
   }
@@ -91,19 +98,11 @@ struct VirtioConsoleTests {
   /// The driver resets the device while a processor waits for the reader: its request is nobody's then.
   @Test func aResetForgetsTheRequestUnderWay() throws {
     let (driver, pipe) = (driver, pipe)
-    let text = [UInt8](repeating: 0x61, count: 400_000)
-    driver.request(queue: 1, read: [text], notify: false)
-    let isDone = DispatchSemaphore(value: 0)
-    nonisolated(unsafe) let device = driver.device!
-    Foundation.Thread.detachNewThread {
-      device.store(0x50, length: 4, value: 1)
-      isDone.signal()
-    }
-    #expect(isDone.wait(timeout: .now() + 0.2) == .timedOut)
+    let (isDone, count) = writeMuch()
     driver.attach(driver.device, features: 1 << 32 | 1)
     let before = driver.usedCount(1)
-    var count = 0
-    while count < text.count { count += pipe.take().utf8.count }
+    var taken = 0
+    while taken < count { taken += pipe.take().utf8.count }
     #expect(isDone.wait(timeout: .now() + 20) == .success)
     #expect(driver.usedCount(1) == before)
     driver.request(queue: 1, read: [bytes("anew")])

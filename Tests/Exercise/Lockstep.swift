@@ -159,17 +159,7 @@ var lockstepCases: [Case] {
           let shadow = faulty.takeUnretainedValue()
           shadow.setRegister(number, ~shadow.register(number))
         }
-        var stops = 0
-        while true {
-          let runner = try Runner(context)
-          sleepFor(microseconds: 2000 + 1000 * stops)
-          context.stop()
-          let ending = try runner.end()
-          if ending == .success(.exited(status: 0)) { break }
-          try expectEnding(ending, .success(.stopped))
-          stops += 1
-          try expect(stops < 20000, "no end after 20000 stops")
-        }
+        let stops = try stopAndRunOn(context) { 2000 + 1000 * $0 }
         let repairs = context.lockstepReport.repairs
         try expect(repairs[0] == 0 && repairs[1] == 0 && repairs[2] > 20, "\(repairs)")
         say("note vote-repairs-stopped: \(stops) stops, \(repairs[2]) repairs")

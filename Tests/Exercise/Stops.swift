@@ -70,18 +70,7 @@ var stopCases: [Case] {
     Case("stop-and-run-on") { (host) throws(Failure) in
       // Stopped in the middle of its own code again and again, it computes what it would have computed.
       let context = try host.registers(400)
-      var stops = 0
-      while true {
-        let runner = try Runner(context)
-        sleepFor(microseconds: 500 + 97 * stops)
-        context.stop()
-        let ending = try runner.end()
-        if ending == .success(.exited(status: 0)) { break }
-        try expectEnding(ending, .success(.stopped))
-        stops += 1
-        // A machine so slow that it never gets ahead between two stops would go on for ever.
-        try expect(stops < 20000, "no end after 20000 stops")
-      }
+      let stops = try stopAndRunOn(context) { 500 + 97 * $0 }
       say("note stop-and-run-on: \(stops) stops")
     },
     Case("stop-and-sleep-on") { (host) throws(Failure) in
@@ -124,17 +113,7 @@ var stopCases: [Case] {
       for parallel in [false, true] {
         let context = try host.registers(200)
         try host.addShadows(1, to: context, parallel: parallel)
-        var stops = 0
-        while true {
-          let runner = try Runner(context)
-          sleepFor(microseconds: 900 + 203 * stops)
-          context.stop()
-          let ending = try runner.end()
-          if ending == .success(.exited(status: 0)) { break }
-          try expectEnding(ending, .success(.stopped))
-          stops += 1
-          try expect(stops < 20000, "no end after 20000 stops")
-        }
+        let stops = try stopAndRunOn(context) { 900 + 203 * $0 }
         say("note stop-and-run-on-in-lockstep: \(stops) stops, \(context.calls) calls")
       }
     },

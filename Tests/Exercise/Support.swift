@@ -213,6 +213,22 @@ final class Runner: @unchecked Sendable {
   }
 }
 
+/// Stops a context again and again, and runs it on each time, until it exits with status 0.
+/// - Parameter pause: microseconds before the stop of that number, from 0. It grows: a machine so slow that the context never
+///   gets ahead between two stops would go on for ever.
+/// - Returns: how many stops it took.
+func stopAndRunOn(_ context: ExecCtx, pause: (Int) -> Int) throws(Failure) -> Int {
+  for stops in 0..<20000 {
+    let runner = try Runner(context)
+    sleepFor(microseconds: pause(stops))
+    context.stop()
+    let ending = try runner.end()
+    if ending == .success(.exited(status: 0)) { return stops }
+    try expectEnding(ending, .success(.stopped))
+  }
+  throw Failure("no end after 20000 stops")
+}
+
 /// A pipe for an applet's output or input.
 final class Pipe {
   let reading: Int32

@@ -7,38 +7,50 @@ import Monitor
 import Platform
 import TestSupport
 
+private let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
+/// Applets' files, which stay as long as the process does.
+nonisolated(unsafe) private let images = architectures.map { architecture in
+  let bytes = ELFBuilder.applet(architecture).bytes()
+  let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+  buffer.copyBytes(from: bytes)
+  return buffer
+}
+
+extension ScriptedKernel {
+  /// Makes a context whose guest is a fuzzer's: an applet, or a program in system mode.
+  /// - Parameter adjust: changes the options.
+  func makeContext(
+    _ architecture: Architecture, on system: borrowing System, isSecure: Bool,
+    _ adjust: (inout ExecCtx.Options) -> Void
+  ) -> ExecCtx {
+    runsApplets = isSecure
+    var options = ExecCtx.Options()
+    options.arguments = ["fuzz.elf", "argument"]
+    (options.input, options.output) = (null, null)
+    adjust(&options)
+    let bytes = UnsafeRawBufferPointer(images[architectures.firstIndex(of: architecture)!])
+    // Only the monitor's own inputs are hostile here: making the context succeeds.
+    let contents = try! FileContents(copying: bytes, kernel: self)
+    return try! ExecCtx(
+      image: try! AppletImage(contents, architecture: architecture), secure: isSecure, memorySize: 256 << 10,
+      system: system, architecture: architecture, options: options)
+  }
+}
+
 /// A context on a scripted kernel, whose guest is a fuzzer's.
 final class GuestHarness {
   let kernel: ScriptedKernel
   let context: ExecCtx
   /// Where the guest's heap begins; the same for each.
   var heap: UInt64 { context.memory.regions.first { $0.use == .heap }?.range.lowerBound ?? 0 }
-  private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
-  /// Applets' files, which stay as long as the process does.
-  nonisolated(unsafe) private static let images = architectures.map { architecture in
-    let bytes = ELFBuilder.applet(architecture).bytes()
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
-    buffer.copyBytes(from: bytes)
-    return buffer
-  }
 
   /// - Parameter isSecure: whether it is an applet, not a program in system mode, which has neither transport nor shadows.
   init(
     _ architecture: Architecture, isSecure: Bool = true, transport: ExecCtx.Transport? = nil, shadows: Int = 0
   ) {
     kernel = ScriptedKernel(architecture)
-    kernel.runsApplets = isSecure
-    var options = ExecCtx.Options()
-    options.arguments = ["fuzz.elf", "argument"]
-    options.transport = transport
-    (options.input, options.output) = (Self.null, Self.null)
-    let bytes = UnsafeRawBufferPointer(Self.images[architectures.firstIndex(of: architecture)!])
-    // Only the monitor's own inputs are hostile here: making the context succeeds.
-    let contents = try! FileContents(copying: bytes, kernel: kernel)
     let system = try! System(kernel: kernel)
-    context = try! ExecCtx(
-      image: try! AppletImage(contents, architecture: architecture), secure: isSecure, memorySize: 256 << 10,
-      system: system, architecture: architecture, options: options)
+    context = kernel.makeContext(architecture, on: system, isSecure: isSecure) { $0.transport = transport }
     if isSecure, shadows > 0 {
       let copies = (0..<shadows).map { _ in try! context.clone(on: system) }
       try! context.setShadows(copies)

@@ -67,14 +67,6 @@ private final class ProgramHarness {
   private let isByHand: Bool
   private let runs: Int
   private let appletProcessor: Int
-  private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
-  /// The program's file, which stays as long as the process does.
-  nonisolated(unsafe) private static let images = architectures.map { architecture in
-    let bytes = ELFBuilder.applet(architecture).bytes()
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
-    buffer.copyBytes(from: bytes)
-    return buffer
-  }
 
   /// - Parameter flags: riscv64, two processors, an applet beside it, entered by hand, run on after its end.
   init(flags: UInt8) {
@@ -85,23 +77,11 @@ private final class ProgramHarness {
     isByHand = flags & 8 != 0
     runs = flags & 16 != 0 ? 3 : 1
     let system = try! System(kernel: kernel)
-    func make(isSecure: Bool, processors: Int) -> ExecCtx {
-      kernel.runsApplets = isSecure
-      var options = ExecCtx.Options()
-      options.arguments = ["fuzz.elf", "argument"]
-      options.processors = processors
-      (options.input, options.output) = (Self.null, Self.null)
-      let bytes = UnsafeRawBufferPointer(Self.images[Int(flags & 1)])
-      let contents = try! FileContents(copying: bytes, kernel: kernel)
-      return try! ExecCtx(
-        image: try! AppletImage(contents, architecture: architecture), secure: isSecure, memorySize: 256 << 10,
-        system: system, architecture: architecture, options: options)
-    }
     let processors = isByHand || flags & 2 == 0 ? 1 : 2
-    context = make(isSecure: false, processors: processors)
+    context = kernel.makeContext(architecture, on: system, isSecure: false) { $0.processors = processors }
     appletProcessor = processors
     guard flags & 4 != 0 else { return }
-    try! context.connect(make(isSecure: true, processors: 1))
+    try! context.connect(kernel.makeContext(architecture, on: system, isSecure: true) { _ in })
   }
 
   func run(_ program: Program) {

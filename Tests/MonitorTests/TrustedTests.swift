@@ -37,6 +37,16 @@ private final class Pair {
     if isConnected { try context.connect(applet) { ends($1) } }
   }
 
+  /// Runs it, and stops it some milliseconds later.
+  func expectStopAmidRun() throws {
+    let stopper = try Thread { [context] in
+      usleep(30_000)
+      context.stop()
+    }
+    #expect(run() == .success(.stopped))
+    stopper.join()
+  }
+
   /// What the two do, an entry a step; the applet's vCPU is the last.
   func script(_ program: [(Guest) -> Int], applet: [(Guest) -> Int]) {
     let last = kernel.processors.count - 1
@@ -183,13 +193,7 @@ struct TrustedTests {
       pair.context.deadline = Clock.monotonic + 30_000_000
       #expect(pair.run() == .failure(.limit(.deadline)))
       pair.context.deadline = nil
-      let context = pair.context
-      let stopper = try Thread {
-        usleep(30_000)
-        context.stop()
-      }
-      #expect(pair.run() == .success(.stopped))
-      stopper.join()
+      try pair.expectStopAmidRun()
       // Run on, the request is still under way, and is answered once.
       #expect(pair.run() == .success(.exited(status: 3)))
       #expect(pair.ends.list.isEmpty)
@@ -236,13 +240,7 @@ struct TrustedTests {
     pair.context.deadline = Clock.monotonic + 50_000_000
     #expect(pair.run() == .failure(.limit(.deadline)))
     pair.context.deadline = nil
-    let context = pair.context
-    let stopper = try Thread {
-      usleep(30_000)
-      context.stop()
-    }
-    #expect(pair.run() == .success(.stopped))
-    stopper.join()
+    try pair.expectStopAmidRun()
   }
 
   @Test(arguments: both) func withoutAnAppletThereIsNobodyToAsk(architecture: Architecture) throws {
