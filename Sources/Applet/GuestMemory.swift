@@ -42,7 +42,7 @@ public struct GuestMemory: ~Copyable {
   /// What lies behind the slot: the guest's part, then the monitor's.
   package let mapping: SharedMemory
   /// Memory that was added elsewhere.
-  package var added: [AddedMemory] = []
+  package var added: [AddedMemory]
 
   /// Maps zeroed memory for a layout: heap and stack are the applet's, the image's pages nobody's until one is loaded.
   /// - Throws: the kernel's error, ENOMEM where there is no room.
@@ -56,6 +56,7 @@ public struct GuestMemory: ~Copyable {
       MemoryRegion(range: layout.stack, access: [.read, .write], use: .stack),
       MemoryRegion(range: layout.heap, access: [.read, .write], use: .heap),
     ].filter { !$0.range.isEmpty }
+    added = []
   }
 
   /// Memory of a non-secure context, in which no part is a region yet.
@@ -68,6 +69,7 @@ public struct GuestMemory: ~Copyable {
     self.mapping = mapping
     secureLayout = nil
     regions = []
+    added = []
   }
 
   /// Bytes from which on transparent huge pages pay for the time that zeroing them costs.

@@ -76,14 +76,22 @@ public struct KernelImage: ~Copyable {
   private static func examine(_ file: Int32, size: Int) throws(KernelImageError) -> (
     content: Content, header: KernelHeader
   ) {
-    try withUnsafeTemporaryAllocation(byteCount: headSize, alignment: 8) { head throws(KernelImageError) in
-      var count = try read(file, .plain(size: size), into: head)
-      let content = try content(of: UnsafeRawBufferPointer(rebasing: head[..<count]), size: size)
-      if case .gzip = content { count = try read(file, content, into: head) }
-      let header = try header(UnsafeRawBufferPointer(rebasing: head[..<count]))
-      if case .plain = content, header.fileSize > UInt64(size) { throw .truncated }
-      return (content, header)
+    // Swift 6.2's function hands on no typed error.
+    let result = withUnsafeTemporaryAllocation(byteCount: headSize, alignment: 8) { head in
+      Result { () throws(KernelImageError) in try examine(file, size: size, head: head) }
     }
+    return try result.get()
+  }
+
+  private static func examine(
+    _ file: Int32, size: Int, head: UnsafeMutableRawBufferPointer
+  ) throws(KernelImageError) -> (content: Content, header: KernelHeader) {
+    var count = try read(file, .plain(size: size), into: head)
+    let content = try content(of: UnsafeRawBufferPointer(rebasing: head[..<count]), size: size)
+    if case .gzip = content { count = try read(file, content, into: head) }
+    let header = try header(UnsafeRawBufferPointer(rebasing: head[..<count]))
+    if case .plain = content, header.fileSize > UInt64(size) { throw .truncated }
+    return (content, header)
   }
 
   /// Bytes at a kernel's start that hold its headers.

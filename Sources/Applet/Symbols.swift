@@ -84,7 +84,7 @@ private struct SymbolTable {
     guard name < strings.count else { return nil }
     let start = strings.lowerBound + name
     let limit = min(strings.upperBound, start + Self.nameLimit)
-    let end = (start..<limit).first { bytes[$0] == 0 } ?? limit
+    let end: Int = (start..<limit).first { bytes[$0] == 0 } ?? limit
     // "$x" and "$d" mark code and data for disassemblers; names without letters say nothing.
     guard end > start, !(bytes[start] == 0x24 && end - start <= 3) else { return nil }
     let value = bytes.loadUnaligned(fromByteOffset: entry + 8, as: UInt64.self)

@@ -111,8 +111,8 @@ struct EchoPeer: ~Copyable {
 
   /// - Parameter path: of its socket.
   init(_ path: String) throws(BenchmarkError) {
-    self.path = path
     process = try checkHost(floor_echo_peer(path))
+    self.path = path
   }
 
   deinit { _ = floor_end(process, SIGKILL) }

@@ -13,7 +13,7 @@ struct TreeWriter: ~Copyable {
     // Finding each name's earlier use in the string block costs more than all the rest; a second copy costs bytes alone.
     failure = fdt_create_with_flags(
       buffer.baseAddress, Int32(clamping: buffer.count), UInt32(FDT_CREATE_FLAG_NO_NAME_DEDUP))
-    note(fdt_finish_reservemap(buffer.baseAddress))
+    if failure == 0 { failure = fdt_finish_reservemap(buffer.baseAddress) }
   }
 
   /// Ends the tree.

@@ -61,7 +61,9 @@ func check(_ words: ParsedWords) throws(Failure) -> Int32 {
     _ = try machine.makeVCPU(number: 0, architecture: architecture)
     line("virtual machine", true, "made one with a vCPU")
   } catch {
-    line("virtual machine", false, error.description)
+    line(
+      "virtual machine", false,
+      "\(error.description): the kernel's log (dmesg) may say why; a host that is itself a guest needs nested KVM")
   }
   return verdict()
 }

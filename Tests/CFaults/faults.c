@@ -79,7 +79,7 @@ const char *faults_name(enum host_call call) {
                                       "pidfd_open", "connect", "mkfifo", "pwrite", "fdatasync", "fallocate", "send",
                                       "lseek", "socketpair", "fork", "close_range", "capset", "prctl",
                                       "landlock_create_ruleset", "landlock_restrict_self", "setgroups", "setresgid",
-                                      "setresuid"};
+                                      "setresuid", "vfork"};
   return call < HOST_CALLS ? names[call] : "none";
 }
 
@@ -191,6 +191,13 @@ pid_t fork(void) {
   FAIL(HOST_FORK);
   pid_t (*next)(void) = (pid_t(*)(void))real("fork");
   return next();
+}
+
+// The child returns from here before the parent does, on the same stack: only a jump leaves no frame of this function's there.
+pid_t vfork(void) {
+  FAIL(HOST_VFORK);
+  pid_t (*next)(void) = (pid_t(*)(void))real("vfork");
+  __attribute__((musttail)) return next();
 }
 
 int prctl(int what, ...) {
