@@ -60,6 +60,8 @@ final class GuestHarness {
   /// Runs the guest to its end, whatever that is.
   func run(_ program: @escaping (Guest) -> Int) {
     kernel.program = program
+    // It may hold this object, which holds the kernel.
+    defer { kernel.program = { _ in -Int(ENODATA) } }
     do throws(ExecError) { _ = try context.run() } catch {
       hold(!error.description.isEmpty && !error.description.contains("\n"), "an error is one line")
     }
