@@ -5,7 +5,7 @@ import Testing
 
 /// Guests that do their worst (guests/hostile): the monitor outlives each of them, and says what it was.
 struct HostileTests {
-  private static let rounds = 2
+  private static let rounds = 1
 
   static let session = Session(
     [Board.arm64, .riscv64].map { board in
