@@ -11,7 +11,7 @@ SWIFT_SOURCES = Package.swift Sources Tests guests
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: ARCH=arm64 or riscv64 (default both), BOARD=one of boards/list, FILTER=tests to run,"
-	@echo "SWIFT_OPTIONS=further ones of swift test, BUILD_OPTIONS=of every build with SwiftPM"
+	@echo "SWIFT_OPTIONS=further ones of swift test, BUILD_OPTIONS=of the sanitizers' and the fuzzers' builds, too"
 
 setup: ## install what is missing on this machine, through apt
 	@tools/setup
