@@ -41,7 +41,7 @@ public struct GuestMemory: ~Copyable {
   public package(set) var regions: [MemoryRegion]
   /// What lies behind the slot: the guest's part, then the monitor's.
   package let mapping: SharedMemory
-  /// Memory that was added elsewhere.
+  /// Memory that was added elsewhere. (A value here, before what may throw, is one that Swift 6.2 releases wrongly.)
   package var added: [AddedMemory]
 
   /// Maps zeroed memory for a layout: heap and stack are the applet's, the image's pages nobody's until one is loaded.

@@ -111,6 +111,7 @@ struct EchoPeer: ~Copyable {
 
   /// - Parameter path: of its socket.
   init(_ path: String) throws(BenchmarkError) {
+    // First: Swift 6.2 releases wrongly what has a value when this throws.
     process = try checkHost(floor_echo_peer(path))
     self.path = path
   }
