@@ -63,18 +63,19 @@ static uintptr_t find_clock(void) {
 }
 
 static int look_first(clockid_t clock, struct timespec *now);
-// Threads that look at the same time find the same.
-static int (*volatile clock_function)(clockid_t, struct timespec *) = look_first;
+// Threads that look at the same time find the same, so no order is needed between them.
+static int (*clock_function)(clockid_t, struct timespec *) = look_first;
 
 static int look_first(clockid_t clock, struct timespec *now) {
   uintptr_t found = find_clock();
-  clock_function = found ? (int (*)(clockid_t, struct timespec *))found : clock_gettime;
-  return clock_function(clock, now);
+  int (*function)(clockid_t, struct timespec *) = found ? (int (*)(clockid_t, struct timespec *))found : clock_gettime;
+  __atomic_store_n(&clock_function, function, __ATOMIC_RELAXED);
+  return function(clock, now);
 }
 
 int64_t linux_clock(clockid_t clock) {
   struct timespec now;
-  clock_function(clock, &now);
+  __atomic_load_n(&clock_function, __ATOMIC_RELAXED)(clock, &now);
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
