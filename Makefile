@@ -11,7 +11,7 @@ SWIFT_SOURCES = Package.swift Sources Tests guests
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: ARCH=arm64 or riscv64 (default both), BOARD=one of boards/list, FILTER=tests to run,"
-	@echo "SWIFT_OPTIONS=further ones of swift test"
+	@echo "SANITIZER=address to run them under"
 
 setup: ## install what is missing on this machine, through apt
 	@tools/setup
@@ -36,7 +36,7 @@ run: ## run the hello applet, on this machine if it has KVM, else on an emulated
 
 test: setup static exercise guests boards ## run all tests, those on the emulated boards too, and each fuzzer for a moment
 	@$(if $(FILTER),,tools/fuzz all 2)
-	@swift test $(SWIFT_OPTIONS) $(if $(FILTER),--filter '$(FILTER)')
+	@$(if $(SANITIZER),tools/sanitize $(SANITIZER) --filter '$(or $(FILTER),.)',swift test $(if $(FILTER),--filter '$(FILTER)'))
 
 fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with libFuzzer
 	@tools/fuzz $(or $(TARGET),all) $(or $(SECONDS),10)

@@ -50,7 +50,9 @@ public enum KVMError: Error, Equatable {
       "/dev/kvm cannot be opened: \(errno.description); swiftlet check says what this host offers"
     case .version(let version):
       "/dev/kvm speaks version \(version) of its interface, Swiftlet speaks 12: use a kernel newer than 2.6.22"
-    case .failed(.createVM, .noMemory), .failed(.mapMemory, .noMemory), .failed(.setUserMemoryRegion, .noMemory):
+    case .failed(.createVM, .noMemory):
+      "the host has not enough memory for another virtual machine: end something that runs on it"
+    case .failed(.mapMemory, .noMemory), .failed(.setUserMemoryRegion, .noMemory):
       "the host has not enough memory for the guest: ask for less with --memory"
     case .failed(let call, let errno):
       "\(call.name) failed: \(errno.description)"

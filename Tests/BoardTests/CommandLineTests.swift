@@ -138,6 +138,12 @@ struct CommandLineTests {
         output: .containing([
           "yes  \(board.architecture)", "\n/dev/kvm          no   ", "\nThis host cannot run applets.\n",
         ])),
+      Case(
+        board, "check where no virtual machine can be made", script: "ulimit -n 4; swiftlet check", status: 1,
+        output: .containing([
+          "\n/dev/kvm          yes  ", "\nvirtual machine   no   KVM_CREATE_VM failed: ", "dmesg",
+          "\nThis host cannot run applets.\n",
+        ])),
       forbidden(
         "run hello.elf", status: 123,
         errors: .pattern("swiftlet: /dev/kvm may not be opened by this user: join the group that owns it [^\n]+\n")),

@@ -174,7 +174,7 @@ struct LinuxTests {
   private static let resetOverlay = TreeTests.compiled(
     text: """
       /dts-v1/; /plugin/;
-      &{/chosen} { bootargs = "console=ttyS0 rdinit=/bin/reboot -- -f"; };
+      &{/chosen} { bootargs = "console=ttyS0 loglevel=6 rdinit=/bin/reboot -- -f"; };
       """)
 
   private static func timeout(_ board: Board) -> Case {

@@ -339,10 +339,14 @@ int sigaction(int number, const struct sigaction *new, struct sigaction *old) {
   return next(number, new, old);
 }
 
+typedef int create_thread(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+// The address sanitizer's own, where the program is built with it: it keeps account of threads.
+extern create_thread __interceptor_pthread_create __attribute__((weak));
+
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument) {
   int error = fault(HOST_THREAD);
   if (error) return error;
-  int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = real("pthread_create");
+  create_thread *next = __interceptor_pthread_create ? __interceptor_pthread_create : real("pthread_create");
   return next(thread, attributes, body, argument);
 }
 
