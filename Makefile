@@ -5,8 +5,10 @@ ARCH ?= arm64 riscv64
 BENCH_BOARD = $(or $(BOARD),arm64)
 SWIFT_SOURCES = Package.swift Sources Tests guests
 
-.PHONY: help setup static exercise guests boards run test fuzz sanitize robustness bench format lint docs clean
-.NOTPARALLEL:
+# A compiler often waits for one module, and so uses one processor; a job more than processors keeps them all busy.
+MAKEFLAGS += --jobs=$(shell expr $$(nproc) + 1)
+
+.PHONY: help setup static exercise guests boards run test fuzzers fuzz sanitize robustness bench format lint docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,17 +18,17 @@ help: ## show this
 setup: ## install what is missing on this machine, through apt
 	@tools/setup
 
-# Whole modules are compiled, each on one processor: the architectures are built at the same time.
-for_each_architecture = for arch in $(ARCH); do $(1) & jobs="$$jobs $$!"; done; for job in $$jobs; do wait $$job || exit; done
+static: $(ARCH:%=static-%) ## cross-compile swiftlet: build/ARCH/swiftlet, one static executable
+static-%: setup
+	@tools/cross-build $*
 
-static: setup ## cross-compile swiftlet: build/ARCH/swiftlet, one static executable
-	@$(call for_each_architecture,tools/cross-build $$arch)
+exercise: $(ARCH:%=exercise-%) ## cross-compile the program with which tests on boards embed the monitor: build/ARCH/exercise
+exercise-%: static-%
+	@tools/cross-build $* exercise
 
-exercise: setup ## cross-compile the program with which tests on boards embed the monitor: build/ARCH/exercise
-	@$(call for_each_architecture,tools/cross-build $$arch exercise)
-
-guests: setup ## compile the applets: build/ARCH/guests/NAME.elf
-	@set -e; for arch in $(ARCH); do guests/build $$arch build/$$arch/guests; done
+guests: $(ARCH:%=guests-%) ## compile the applets: build/ARCH/guests/NAME.elf
+guests-%: setup
+	@guests/build $* build/$*/guests
 
 boards: setup ## get and make what the emulated boards consist of
 	@boards/prepare
@@ -34,7 +36,10 @@ boards: setup ## get and make what the emulated boards consist of
 run: ## run the hello applet, on this machine if it has KVM, else on an emulated board
 	@tools/run-example $(BOARD)
 
-test: setup static exercise guests boards ## run all tests, those on the emulated boards too, and each fuzzer for a moment
+fuzzers: setup ## compile the fuzzers
+	@tools/fuzz --build
+
+test: $(if $(FILTER),,fuzzers) static exercise guests boards ## run all tests, those on the emulated boards too, and each fuzzer for a moment
 	@$(if $(FILTER),,tools/fuzz all 2)
 	@$(if $(SANITIZER),tools/sanitize $(SANITIZER) --filter '$(or $(FILTER),.)',swift test $(if $(FILTER),--filter '$(FILTER)'))
 
@@ -44,7 +49,7 @@ fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with lib
 sanitize: setup ## run the unit tests under the address and the thread sanitizer
 	@tools/sanitize $(SANITIZER)
 
-robustness: setup static guests boards ## try all that docs/robustness.md tells of, and write its tables
+robustness: fuzzers static guests boards ## try all that docs/robustness.md tells of, and write its tables
 	@tools/robustness $(or $(SECONDS),60)
 
 bench: setup static guests boards ## measure on an emulated board, in instructions

@@ -346,7 +346,7 @@ extern create_thread __interceptor_pthread_create __attribute__((weak));
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument) {
   int error = fault(HOST_THREAD);
   if (error) return error;
-  create_thread *next = __interceptor_pthread_create ? __interceptor_pthread_create : real("pthread_create");
+  create_thread *next = __interceptor_pthread_create ?: (create_thread *)real("pthread_create");
   return next(thread, attributes, body, argument);
 }
 

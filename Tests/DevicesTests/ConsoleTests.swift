@@ -68,7 +68,7 @@ struct VirtioConsoleTests {
     let text = [UInt8](repeating: 0x61, count: 400_000)
     driver.request(queue: 1, read: [text], notify: false)
     let isDone = DispatchSemaphore(value: 0)
-    nonisolated(unsafe) let device = driver.device!
+    let device = driver.device!
     Foundation.Thread.detachNewThread {
       device.store(0x50, length: 4, value: 1)
       isDone.signal()
