@@ -36,11 +36,11 @@ boards: setup ## get and make what the emulated boards consist of
 run: ## run the hello applet, on this machine if it has KVM, else on an emulated board
 	@tools/run-example $(BOARD)
 
-fuzzers: setup ## compile the fuzzers
-	@tools/fuzz --build
+fuzzers: setup ## compile the fuzzers as make test runs them
+	@tools/fuzz --unoptimized --build
 
 test: $(if $(FILTER),,fuzzers) static exercise guests boards ## run all tests, those on the emulated boards too, and each fuzzer for a moment
-	@$(if $(FILTER),,tools/fuzz all 2)
+	@$(if $(FILTER),,tools/fuzz --unoptimized all 2)
 	@$(if $(SANITIZER),tools/sanitize $(SANITIZER) --filter '$(or $(FILTER),.)',swift test $(if $(FILTER),--filter '$(FILTER)'))
 
 fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with libFuzzer
@@ -49,7 +49,7 @@ fuzz: setup ## fuzz TARGET (default all) for SECONDS (default 10) each, with lib
 sanitize: setup ## run the unit tests under the address and the thread sanitizer
 	@tools/sanitize $(SANITIZER)
 
-robustness: fuzzers static guests boards ## try all that docs/robustness.md tells of, and write its tables
+robustness: setup static guests boards ## try all that docs/robustness.md tells of, and write its tables
 	@tools/robustness $(or $(SECONDS),60)
 
 bench: setup static guests boards ## measure on an emulated board, in instructions
