@@ -4,7 +4,7 @@ import Monitor
 
 /// Small values by their names, in a file with two places of which one always holds the whole.
 ///
-///     0 … 8     sequence number, the higher is the newer
+///     0 … 8     sequence number: that of the newer place comes next after the older one's, 0 after the last
 ///     8 … 16    bytes of the contents
 ///     16 … 24   checksum of sequence number and contents
 ///     24 …      the contents: a JSON object
@@ -16,6 +16,8 @@ final class ValueStore {
   private let descriptor: Int32
   private var members: [JSONMember] = []
   private var sequence: UInt64 = 0
+  /// The newer place; the next change is written into the other one.
+  private var place = 0
 
   /// Bytes of one place.
   static let placeSize = 64 << 10
@@ -26,11 +28,12 @@ final class ValueStore {
   /// - Parameter descriptor: of the file, open for reading and writing as long as this object lives.
   init(_ descriptor: Int32) {
     self.descriptor = descriptor
-    for place in 0..<2 {
-      guard let (number, members) = Self.read(descriptor, place), number > sequence else { continue }
-      sequence = number
-      self.members = members
-    }
+    let first = Self.read(descriptor, 0), second = Self.read(descriptor, 1)
+    // No number is too high to have one behind it: a file that a store has not written may hold any.
+    if let second, first.map({ $0.number &+ 1 == second.number }) ?? true { place = 1 }
+    guard let newer = place == 0 ? first : second else { return }
+    sequence = newer.number
+    members = newer.members
   }
 
   var keys: [String] { members.map { $0.name } }
@@ -46,23 +49,25 @@ final class ValueStore {
     guard let contents = JSONValue.object(changed).encoded, contents.count <= Self.placeSize - Self.headerSize else {
       throw RPCError("KV: all keys and values together have at most 64 KiB")
     }
-    var place: [UInt8] = []
-    place.reserveCapacity(Self.headerSize + contents.count)
-    for number in [sequence + 1, UInt64(contents.count), Self.checksum(sequence + 1, contents[...])] {
-      for shift in 0..<8 { place.append(UInt8(truncatingIfNeeded: number >> UInt64(shift * 8))) }
+    let number = sequence &+ 1
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(Self.headerSize + contents.count)
+    for value in [number, UInt64(contents.count), Self.checksum(number, contents[...])] {
+      for shift in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift * 8))) }
     }
-    place += contents
-    let start = Int64((sequence + 1) % 2) * Int64(Self.placeSize)
-    let result = place.withUnsafeBytes { linux_pwrite(descriptor, $0.baseAddress, $0.count, start) }
-    guard result == place.count else { throw RPCError("KV: the values cannot be written: the disk is full") }
+    bytes += contents
+    let start = Int64((1 - place) * Self.placeSize)
+    let result = bytes.withUnsafeBytes { linux_pwrite(descriptor, $0.baseAddress, $0.count, start) }
+    guard result == bytes.count else { throw RPCError("KV: the values cannot be written: the disk is full") }
     // It fails where the file system has nothing to write to.
     _ = linux_sync(descriptor)
-    sequence += 1
+    sequence = number
+    place = 1 - place
     members = changed
   }
 
   /// What a place holds; nil for nothing whole.
-  private static func read(_ descriptor: Int32, _ place: Int) -> (UInt64, [JSONMember])? {
+  private static func read(_ descriptor: Int32, _ place: Int) -> (number: UInt64, members: [JSONMember])? {
     let bytes = [UInt8](unsafeUninitializedCapacity: placeSize) { buffer, count in
       count = max(linux_pread(descriptor, buffer.baseAddress, buffer.count, place * placeSize), 0)
     }
@@ -71,8 +76,7 @@ final class ValueStore {
     let count = number(8)
     guard count <= UInt64(bytes.count - headerSize) else { return nil }
     let contents = bytes[headerSize..<headerSize + Int(count)]
-    // There is a number behind each that a store gives.
-    guard number(0) < .max, checksum(number(0), contents) == number(16),
+    guard checksum(number(0), contents) == number(16),
       case .object(let members)? = contents.withUnsafeBytes({ JSONValue(parsing: $0, depthLimit: 1) }),
       members.allSatisfy({ if case .string = $0.value { isKey($0.name) } else { false } })
     else { return nil }

@@ -47,7 +47,7 @@ struct ValueStoreTests {
   @Test(
     "that no store has written are none, and can be set anew",
     arguments: [
-      (.max, #"{"a":"1"}"#), (5, #"{"a":1}"#), (5, #"{"a":{"b":[]}}"#), (5, #"{"":"1"}"#), (5, "[]"),
+      (5, #"{"a":1}"#), (5, #"{"a":{"b":[]}}"#), (5, #"{"":"1"}"#), (5, "[]"),
       (5, "{\"\(String(repeating: "k", count: 129))\":\"1\"}"),
       (5, String(repeating: "{\"a\":", count: 1000) + "1" + String(repeating: "}", count: 1000)),
     ] as [(UInt64, String)])
@@ -65,6 +65,27 @@ struct ValueStoreTests {
       let bytes = place(5, #"{"a":"1"}"#)
       #expect(linux_pwrite(file, bytes, bytes.count, 0) == bytes.count)
       #expect(ValueStore(file).keys == ["a"])
+    }
+  }
+
+  /// Also where the other place has a number that is nowhere near, or comes next.
+  @Test(
+    "outlive their store, whatever number its file had", arguments: [0, 5, .max - 2, .max - 1, .max] as [UInt64],
+    [nil, 1, 5, 1 << 63, .max] as [UInt64?])
+  func numbers(sequence: UInt64, distance: UInt64?) throws {
+    try withFile { file in
+      let first = place(sequence, #"{"a":"1"}"#)
+      #expect(linux_pwrite(file, first, first.count, 0) == first.count)
+      if let distance {
+        let second = place(sequence &+ distance, #"{"a":"2"}"#)
+        #expect(linux_pwrite(file, second, second.count, 64 << 10) == second.count)
+      }
+      #expect(ValueStore(file).get("a") == .string(distance == 1 ? "2" : "1"))
+      for value in ["3", "4", "5", "6"] {
+        try ValueStore(file).set("b", value)
+        #expect(ValueStore(file).get("b") == .string(value))
+        #expect(ValueStore(file).keys == ["a", "b"])
+      }
     }
   }
 
