@@ -5,7 +5,8 @@ ARCH ?= arm64 riscv64
 BENCH_BOARD = $(or $(BOARD),arm64)
 SWIFT_SOURCES = Package.swift Sources Tests guests
 
-# A compiler often waits for one module, and so uses one processor; a job more than processors keeps them all busy.
+# Each product and architecture is a job. A compiler often waits for one module, and so uses one processor: one job more than these.
+# (On a machine of two it has gained nothing.)
 MAKEFLAGS += --jobs=$(shell expr $$(nproc) + 1)
 
 .PHONY: help setup static exercise guests boards run test fuzzers fuzz sanitize robustness bench format lint docs clean
