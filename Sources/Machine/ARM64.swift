@@ -14,6 +14,8 @@ public enum ARM64 {
   public static let pc = core(offset: 32 * 8)
   public static let pstate = core(offset: 33 * 8)
   public static let spEL1 = core(offset: 34 * 8)
+  public static let elrEL1 = core(offset: 35 * 8)
+  public static let spsrEL1 = core(offset: 36 * 8)
 
   /// Id of a system register by its encoding (KVM_REG_ARM64_SYSREG).
   static func system(_ op0: UInt64, _ op1: UInt64, _ crn: UInt64, _ crm: UInt64, _ op2: UInt64) -> UInt64 {
@@ -25,6 +27,7 @@ public enum ARM64 {
   public static let ttbr0EL1 = system(3, 0, 2, 0, 0)
   public static let tcrEL1 = system(3, 0, 2, 0, 2)
   public static let mairEL1 = system(3, 0, 10, 2, 0)
+  public static let esrEL1 = system(3, 0, 5, 2, 0)
   public static let vbarEL1 = system(3, 0, 12, 0, 0)
   public static let tpidrEL0 = system(3, 3, 13, 0, 2)
   public static let cntkctlEL1 = system(3, 0, 14, 1, 0)
@@ -35,6 +38,8 @@ public enum ARM64 {
   static let statusEL0: UInt64 = 0x3c0
   /// PSTATE: EL1 with SP_EL1, all interrupts masked.
   static let statusEL1: UInt64 = 0x3c5
+  /// Byte offset of the vector of synchronous exceptions from EL0 (DDI 0487, D1.3.1 "Exception vectors").
+  static let shimTrap = 0x400
   /// MAIR_EL1: attribute 0 is normal write-back memory, attribute 1 Device-nGnRE.
   static let mair: UInt64 = 0x04ff
   /// TCR_EL1: 39-bit addresses through TTBR0 (T0SZ, 25), 4 KiB granule, write-back (IRGN0 and ORGN0, bits 8 and 10)

@@ -120,6 +120,36 @@ public enum Architecture: Sendable {
     }
   }
 
+  /// The registers that make a vCPU, which was interrupted amid the applet's code, take an exception there: into the shim, which
+  /// stores the applet's registers and leaves. One register is read for it, `interruptedStatus`.
+  public func shimTrap(_ layout: SecureLayout, pc: UInt64, status: UInt64) -> [RegisterSetting] {
+    switch self {
+    case .arm64:
+      [
+        RegisterSetting(id: ARM64.elrEL1, value: pc),
+        RegisterSetting(id: ARM64.spsrEL1, value: status),
+        // No exception's.
+        RegisterSetting(id: ARM64.esrEL1, value: 0),
+        RegisterSetting(id: ARM64.pc, value: layout.shim + UInt64(ARM64.shimTrap)),
+        RegisterSetting(id: ARM64.pstate, value: ARM64.statusEL1),
+      ]
+    case .riscv64:
+      [
+        RegisterSetting(id: RISCV64.sepc, value: pc),
+        RegisterSetting(id: RISCV64.sstatus, value: RISCV64.trappedFromUser(status)),
+        RegisterSetting(id: RISCV64.scause, value: RISCV64.softwareInterrupt),
+        RegisterSetting(id: RISCV64.pc, value: layout.shim),
+        RegisterSetting(id: RISCV64.mode, value: 1),
+      ]
+    }
+  }
+
+  /// KVM id of the register that says what state a vCPU was interrupted in: PSTATE, sstatus.
+  public var interruptedStatus: UInt64 { self == .arm64 ? ARM64.pstate : RISCV64.sstatus }
+
+  /// KVM id of the program counter.
+  public var programCounter: UInt64 { self == .arm64 ? ARM64.pc : RISCV64.pc }
+
   /// Byte offset in the shim at which a vCPU stands behind an exit; nil where that is `shimRestore`'s first.
   public var shimBehindExit: Int? { self == .arm64 ? (ARM64.shimLeave + 1) * 4 : nil }
 

@@ -17,6 +17,8 @@ public enum RISCV64 {
   public static let sstatus = csr(0)
   public static let stvec = csr(2)
   public static let sscratch = csr(3)
+  public static let sepc = csr(4)
+  public static let scause = csr(5)
   public static let satp = csr(8)
   public static let scounteren = csr(9)
 
@@ -36,6 +38,10 @@ public enum RISCV64 {
   static let statusUser: UInt64 = 1 << 13
   /// The same, with floating-point registers that were changed (FS is dirty).
   static let statusUserChanged: UInt64 = 3 << 13
+  /// scause: a supervisor software interrupt.
+  static let softwareInterrupt: UInt64 = 1 << 63 | 1
+  /// sstatus behind an exception in user mode, from what it was there: SPP 0, and SPIE as SIE was, which is off.
+  static func trappedFromUser(_ status: UInt64) -> UInt64 { status & ~(1 << 8 | 1 << 5 | 1 << 1) }
   /// satp's mode field: Sv39.
   static let sv39: UInt64 = 8 << 60
 

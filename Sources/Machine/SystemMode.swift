@@ -112,16 +112,11 @@ extension RISCV64 {
 }
 
 extension ARM64 {
-  public static let esrEL1 = system(3, 0, 5, 2, 0)
   public static let farEL1 = system(3, 0, 6, 0, 0)
   public static let tpidrEL1 = system(3, 0, 13, 0, 4)
-  /// A core register: ELR_EL1, at offset 280 of `struct kvm_regs`.
-  public static let elrEL1 = core(offset: 35 * 8)
 }
 
 extension RISCV64 {
-  public static let sepc = csr(4)
-  public static let scause = csr(5)
   public static let stval = csr(6)
   /// Whether the guest has SBI's debug console (KVM_REG_RISCV_SBI_EXT, KVM_RISCV_SBI_EXT_DBCN).
   public static let sbiDebugConsole: UInt64 = 0x8030_0000_0800_0000 | 9

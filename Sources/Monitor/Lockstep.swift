@@ -294,7 +294,7 @@ final class Lockstep {
         frame[register] = value
       }
       frame[Int(APPLET_FRAME_PC)] &+= 4
-      frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+      copy(index).loadRegisters()
     }
     return true
   }
@@ -341,9 +341,9 @@ final class Lockstep {
     guard
       let (copy, register, bit) = faultInjection?.next(copies: count, registers: primary.architecture.generalRegisters)
     else { return }
-    let frame = self.copy(copy).frame
-    frame[register] ^= 1 << UInt64(bit)
-    frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+    let faulty = self.copy(copy)
+    faulty.frame[register] ^= 1 << UInt64(bit)
+    faulty.loadRegisters()
     faultInjection?.report?(copy, primary.architecture.registerName(register), bit)
   }
 }

@@ -43,7 +43,7 @@ extension ExecCtx {
   private func setWord(_ word: Int, _ value: UInt64) {
     for copy in [self] + shadows {
       copy.frame[word] = value
-      copy.frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+      copy.loadRegisters()
     }
   }
 
@@ -123,7 +123,8 @@ extension ExecCtx {
 public struct Cause: Equatable, Sendable {
   /// The exception class (ESR_EL1.EC), or scause without its highest bit.
   public let code: UInt64
-  /// Whether it was an interrupt; an applet gets none.
+  /// Whether it was an interrupt. An applet gets none; riscv64's says so where a stop or a limit came amid its code (arm64's code is
+  /// 0 then, that of no known exception).
   public let isInterrupt: Bool
 
   public init(code: UInt64, isInterrupt: Bool) {

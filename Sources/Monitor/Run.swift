@@ -256,7 +256,7 @@ extension ExecCtx {
     // SVC and ECALL have four bytes, and PC is behind them.
     for copy in [self] + shadows {
       copy.frame[Int(APPLET_FRAME_PC)] &-= 4
-      copy.frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
+      copy.loadRegisters()
     }
   }
 
@@ -278,44 +278,49 @@ extension ExecCtx {
   }
 
   /// Brings a guest that was interrupted amid its own code back to where it is entered: its registers into the trap frame,
-  /// which otherwise holds those of its last call, and the vCPU to the shim, which loads them again. One that stands
-  /// behind an exit of the shim's is there already; one that is amid storing its registers there is let go on to that exit.
+  /// which otherwise holds those of its last call, and the vCPU to the shim, which loads them again.
   private func returnToShim() throws(ExecError) {
     guard event == .interrupted else { return }
+    let layout = memory.layout
+    let shim = layout.shim..<layout.frame
     var timer: KickTimer?
+    var isTrapped = false
     while true {
-      do throws(KVMError) { if try settle() { return } } catch { throw .kvm(error) }
-      // In some instructions they are all in the frame, or the applet goes on and is interrupted again.
-      do throws(Errno) {
-        if timer == nil { timer = try KickTimer(.wall) }
-        try timer?.set(nanoseconds: 1_000_000, interval: 1_000_000)
-      } catch { throw .host(error) }
+      do throws(KVMError) {
+        let pc = try vcpu.register(architecture.programCounter)
+        if !shim.contains(pc) {
+          // The shim stores them as at an exception: with a few requests of KVM's, where each register would take one.
+          let status = try vcpu.register(architecture.interruptedStatus)
+          for setting in architecture.shimTrap(layout, pc: pc, status: status) { try set(setting) }
+          isTrapped = true
+        } else if Int(pc - shim.lowerBound) == architecture.shimBehindExit {
+          return
+        } else if architecture.shimRestore.contains(Int(pc - shim.lowerBound)) {
+          // They still are in the frame, from which the vCPU's are to be loaded anew.
+          for setting in architecture.shimRestart(layout) { try set(setting) }
+          return loadRegisters()
+        }
+      } catch { throw .kvm(error) }
+      if !isTrapped {
+        // Amid storing them it leaves soon; it may also be on its way back to the applet, where it is interrupted again.
+        do throws(Errno) {
+          if timer == nil { timer = try KickTimer(.wall) }
+          try timer?.set(nanoseconds: 1_000_000, interval: 1_000_000)
+        } catch { throw .host(error) }
+      }
       vcpu.clearExitRequest()
       let event = try enter()
       if event == .interrupted { continue }
       // What it came to is found out anew when it runs on.
       if event == .call { frame[Int(APPLET_FRAME_PC)] &-= 4 }
-      frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
-      return
+      return loadRegisters()
     }
   }
 
-  /// - Returns: false where it is amid storing its registers.
-  private func settle() throws(KVMError) -> Bool {
-    let shim = memory.layout.shim
-    let pc = try vcpu.register(architecture == .arm64 ? ARM64.pc : RISCV64.pc)
-    let isOutside = pc < shim || pc >= memory.layout.frame
-    if isOutside {
-      for register in architecture.coreRegisters { frame[register.word] = try vcpu.register(register.id) }
-    } else if Int(pc - shim) == architecture.shimBehindExit {
-      return true
-    } else if !architecture.shimRestore.contains(Int(pc - shim)) {
-      return false
-    }
-    frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS)
-    for setting in architecture.shimRestart(memory.layout) { try vcpu.setRegister(setting.id, setting.value) }
-    return true
-  }
+  private func set(_ setting: RegisterSetting) throws(KVMError) { try vcpu.setRegister(setting.id, setting.value) }
+
+  /// Lets the next entry load all registers from the frame.
+  func loadRegisters() { frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS) }
 
   func describe(_ fault: Fault) -> ExecError {
     .fault(

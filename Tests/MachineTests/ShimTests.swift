@@ -109,6 +109,30 @@ struct ShimTests {
     #expect(riscv.filter { $0.id == RISCV64.sstatus }.map(\.value) == [3 << 13])
   }
 
+  /// What the monitor sets for an applet that is to trap into the shim is what its processor would have set.
+  @Test func anAppletThatIsTrappedLooksAsIfItHadTrapped() throws {
+    let layout = try SecureLayout(
+      image: 0x8000_0000..<0x8000_1000, size: 1 << 20, hostPage: 4096, addressLimit: 1 << 40)
+    func value(_ architecture: Architecture, _ status: UInt64, _ id: UInt64) -> UInt64? {
+      architecture.shimTrap(layout, pc: 0x8000_0048, status: status).first { $0.id == id }?.value
+    }
+    // EL1 with SP_EL1 at the vector of synchronous exceptions from EL0; N and C are the applet's.
+    #expect(value(.arm64, 0xa000_03c0, ARM64.elrEL1) == 0x8000_0048)
+    #expect(value(.arm64, 0xa000_03c0, ARM64.spsrEL1) == 0xa000_03c0)
+    #expect(value(.arm64, 0xa000_03c0, ARM64.pstate) == 0x3c5)
+    #expect(value(.arm64, 0xa000_03c0, ARM64.pc) == layout.shim + 0x400)
+    #expect(Architecture.arm64.shim[0x400 / 4] == 0xa900_07e0)
+    // A class that is neither a call nor the use of floating point, which the shim answers itself.
+    #expect(value(.arm64, 0xa000_03c0, ARM64.esrEL1) == 0)
+    // SRET has set SPIE; SPP is clear, FS stays as it is.
+    #expect(value(.riscv64, 3 << 13 | 1 << 5, RISCV64.sstatus) == 3 << 13)
+    #expect(value(.riscv64, 1 << 5, RISCV64.sepc) == 0x8000_0048)
+    #expect(value(.riscv64, 1 << 5, RISCV64.mode) == 1)
+    #expect(value(.riscv64, 1 << 5, RISCV64.pc) == layout.shim)
+    let cause = try #require(value(.riscv64, 1 << 5, RISCV64.scause))
+    #expect(Architecture.riscv64.trap(cause: cause) == .fault(.other(1 << 63 | 1)))
+  }
+
   /// Behind its exit a vCPU has nothing left to store.
   @Test func behindTheExitComesTheRestoring() {
     let arm = Architecture.arm64

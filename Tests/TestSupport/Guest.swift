@@ -75,6 +75,22 @@ public struct Guest {
     }
   }
 
+  /// The shim's work behind an exception, where the vCPU stands at its beginning: it stores the processor's registers, not the
+  /// script's, and leaves.
+  /// - Returns: what KVM_RUN answers; nil where the vCPU stands elsewhere.
+  func storeRegisters() -> Int? {
+    let ids = architecture.exceptionRegisters
+    let isARM = architecture == .arm64
+    let vectors = processor.register(isARM ? ARM64.vbarEL1 : RISCV64.stvec)
+    guard processor.register(architecture.programCounter) == vectors + (isARM ? 0x400 : 0) else { return nil }
+    for number in architecture.generalRegisters where isARM || number != 4 {
+      frame[number] = processor.register(isARM ? ARM64.x(number) : RISCV64.x(number))
+    }
+    frame[Int(APPLET_FRAME_STATUS)] = processor.register(isARM ? ARM64.spsrEL1 : RISCV64.sstatus)
+    processor.setRegister(architecture.programCounter, vectors + UInt64(isARM ? ARM64.shimResume : RISCV64.shimResume))
+    return trap(cause: processor.register(ids.cause), pc: processor.register(ids.pc))
+  }
+
   /// arm64: HVC with a function id, where the machine's filter forwards it; else the kernel answers it itself, which no script
   /// here means.
   public func hypercall(_ function: UInt64) -> Int {

@@ -298,8 +298,10 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       return -Int(EINTR)
     }
     guard processor.entries < mostEntries else { return -Int(ETIME) }
-    lock.withLock { processor.entries += 1 }
     let guest = Guest(processor, run: run, architecture: architecture)
+    // No step of the script's.
+    if processor.isApplet, let result = guest.storeRegisters() { return result }
+    lock.withLock { processor.entries += 1 }
     // The shim does so at each entry.
     if processor.isApplet { guest.frame[Int(APPLET_FRAME_ON_ENTRY)] = 0 }
     return program(guest)
