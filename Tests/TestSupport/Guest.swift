@@ -82,7 +82,9 @@ public struct Guest {
     let ids = architecture.exceptionRegisters
     let isARM = architecture == .arm64
     let vectors = processor.register(isARM ? ARM64.vbarEL1 : RISCV64.stvec)
-    guard processor.register(architecture.programCounter) == vectors + (isARM ? 0x400 : 0) else { return nil }
+    // A vCPU whose registers nobody has set has no shim.
+    let entry = vectors + (isARM ? 0x400 : 0)
+    guard vectors != 0, processor.register(architecture.programCounter) == entry else { return nil }
     for number in architecture.generalRegisters where isARM || number != 4 {
       frame[number] = processor.register(isARM ? ARM64.x(number) : RISCV64.x(number))
     }
