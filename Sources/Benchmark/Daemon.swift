@@ -120,11 +120,7 @@ private final class RunningDaemon {
         if let error = reply.error { throw .daemon("\(method): \(error)") }
         return Exchange(begin: begin, end: end, reply: reply.parameters)
       }
-      let count = withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { room -> Int in
-        let count = linux_read(connection.number, room.baseAddress, room.count)
-        if count > 0 { input.append(UnsafeRawBufferPointer(rebasing: room[..<count])) }
-        return count
-      }
+      let count = input.fill { linux_read(connection.number, $0.baseAddress, $0.count) }
       guard count > 0 else { throw .daemon("it has left") }
     }
   }

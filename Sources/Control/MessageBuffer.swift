@@ -6,28 +6,57 @@ public struct MessageBuffer {
   /// How deep arrays and objects of a message may nest; what reads them goes as deep, on any thread's stack.
   public static let depthLimit = 32
 
+  /// Bytes that there is room for at first, and kept once a longer message is gone: with the array's own, half a KiB.
+  private static let least = 480
+
   private var bytes: [UInt8] = []
-  /// Where the bytes that are not taken yet begin.
+  /// Where the bytes that are not taken yet begin, and end. Behind them is room.
   private var start = 0
+  private var end = 0
   /// Bytes that were searched for the end of a message, and hold none.
   private var searched = 0
 
   public init() {}
 
   /// Bytes that wait, of whole messages or not.
-  public var count: Int { bytes.count - start }
+  public var count: Int { end - start }
 
   /// Adds what has arrived.
   public mutating func append(_ new: UnsafeRawBufferPointer) {
-    if start > 0, start == bytes.count {
-      bytes.removeAll(keepingCapacity: bytes.capacity <= 4096)
-      (start, searched) = (0, 0)
-    } else if start > Self.limit {
-      bytes.removeFirst(start)
-      searched -= start
-      start = 0
+    _ = fill(room: new.count) {
+      $0.copyMemory(from: new)
+      return new.count
     }
-    bytes.append(contentsOf: new)
+  }
+
+  /// Adds what arrives.
+  /// - Parameters:
+  ///   - room: bytes that there is room for; for more where more has come before.
+  ///   - read: puts them there. It answers how many, or 0 or less for none.
+  /// - Returns: what `read` has answered.
+  public mutating func fill(room: Int = 256, by read: (UnsafeMutableRawBufferPointer) -> Int) -> Int {
+    makeRoom(room)
+    let end = end
+    let result = bytes.withUnsafeMutableBytes { read(UnsafeMutableRawBufferPointer(rebasing: $0[end...])) }
+    self.end += max(result, 0)
+    return result
+  }
+
+  private mutating func makeRoom(_ room: Int) {
+    if start == end {
+      if bytes.count > Self.least { bytes = [] }
+      (start, end, searched) = (0, 0, 0)
+    }
+    guard bytes.count - end < room else { return }
+    // No byte is moved more often than others have come and gone, or the room has doubled.
+    let waiting = count
+    let size = max(Self.least, 2 * (waiting + room))
+    var larger: [UInt8] = []
+    larger.reserveCapacity(size)
+    larger += bytes[start..<end]
+    larger += repeatElement(0, count: size - waiting)
+    bytes = larger
+    (start, end, searched) = (0, waiting, max(searched - start, 0))
   }
 
   /// What to do with the bytes so far.
@@ -43,14 +72,14 @@ public struct MessageBuffer {
   /// Takes the next message.
   public mutating func next() -> Next {
     let from = max(start, searched)
-    if let end = bytes[from...].firstIndex(of: 0) {
-      guard end - start <= Self.limit else { return .tooLong }
-      let message = Array(bytes[start..<end])
-      start = end + 1
+    if let zero = bytes[from..<end].firstIndex(of: 0) {
+      guard zero - start <= Self.limit else { return .tooLong }
+      let message = Array(bytes[start..<zero])
+      start = zero + 1
       searched = start
       return .message(message)
     }
-    searched = bytes.count
+    searched = end
     return count > Self.limit ? .tooLong : .incomplete
   }
 }

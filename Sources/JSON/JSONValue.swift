@@ -124,10 +124,6 @@ extension JSONValue {
   /// The value as text, as Go's encoding/json writes it: compact, with the characters that HTML knows escaped.
   /// - Returns: nil where there is no memory for it.
   package var encoded: [UInt8]? {
-    switch self {
-    case .array, .object: break
-    default: return encodedScalar
-    }
     var text: [UInt8] = []
     return append(to: &text) ? text : nil
   }
@@ -150,37 +146,27 @@ extension JSONValue {
         guard members[index].value.append(to: &text) else { return false }
       }
       text.append(0x7d)
-    default:
-      guard let scalar = encodedScalar else { return false }
-      text += scalar
+    default: return appendScalar(to: &text)
     }
     return true
   }
 
-  /// The text of what is no array and no object: each real number with as many digits as it needs by itself.
-  private var encodedScalar: [UInt8]? {
+  /// Adds the text of what is no array and no object: each real number with as many digits as it needs by itself.
+  private func appendScalar(to text: inout [UInt8]) -> Bool {
     _ = Self.isSeeded
-    guard let value = makeJansson() else { return nil }
+    guard let value = makeJansson() else { return false }
     defer { swiftlet_json_release(value) }
     // Seventeen digits tell every number from every other; most need fewer.
     let flags = Int(JSON_COMPACT | JSON_ENCODE_ANY) | (digits & 0x1f) << 11  // JSON_REAL_PRECISION
-    // What is written says how long it is, and needs to be written again only where the room is too small for it.
-    var room = 1024
-    while true {
-      let size = withUnsafeTemporaryAllocation(byteCount: room, alignment: 1) { buffer -> Result<[UInt8]?, Longer> in
-        let size = json_dumpb(value, buffer.bindMemory(to: CChar.self).baseAddress, buffer.count, flags)
-        guard size <= buffer.count else { return .failure(Longer(size: size)) }
-        return .success(size > 0 ? Self.escapedAsGo(UnsafeRawBufferPointer(rebasing: buffer[..<size])) : nil)
-      }
-      switch size {
-      case .success(let text): return text
-      case .failure(let longer): room = longer.size
-      }
+    func write(to room: UnsafeMutableRawBufferPointer) -> Int {
+      let size = json_dumpb(value, room.bindMemory(to: CChar.self).baseAddress, room.count, flags)
+      if size <= room.count { Self.appendAsGo(UnsafeRawBufferPointer(rebasing: room[..<size]), to: &text) }
+      return size
     }
+    // On the stack, as long as the size is a literal and no greater. A longer text says how long it is.
+    let size = withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1, write)
+    return size > 0 && (size <= 1024 || withUnsafeTemporaryAllocation(byteCount: size, alignment: 1, write) == size)
   }
-
-  /// A text that needs more room.
-  private struct Longer: Error { let size: Int }
 
   /// Significant digits that this number needs to be read back as it is.
   private var digits: Int {
@@ -225,11 +211,9 @@ extension JSONValue {
 
   /// What jansson leaves as it is and Go's encoder escapes, or writes in capitals and Go does not. These characters stand in
   /// strings alone, so their place need not be looked at.
-  private static func escapedAsGo(_ text: UnsafeRawBufferPointer) -> [UInt8] {
+  private static func appendAsGo(_ text: UnsafeRawBufferPointer, to result: inout [UInt8]) {
     let isPlain = text.allSatisfy { $0 != 0x5c && $0 != 0x3c && $0 != 0x3e && $0 != 0x26 && $0 != 0xe2 }
-    if isPlain { return Array(text) }
-    var result: [UInt8] = []
-    result.reserveCapacity(text.count)
+    if isPlain { return result.append(contentsOf: text) }
     var at = 0
     while at < text.count {
       let byte = text[at]
@@ -252,6 +236,5 @@ extension JSONValue {
       }
       at += 1
     }
-    return result
   }
 }

@@ -62,25 +62,20 @@ final class Connection {
 
   /// Reads what is there.
   func receive() {
-    let room = 16 << 10
-    withUnsafeTemporaryAllocation(byteCount: room, alignment: 16) { buffer in
-      var numbers = [Int32](repeating: -1, count: Self.mostDescriptors)
-      var count = Int32(numbers.count)
-      let result = linux_receive(descriptor.number, buffer.baseAddress, room, &numbers, &count)
-      received += max(result, 0)
-      for number in numbers.prefix(Int(count)) {
-        let owned = OwnedDescriptor(number)
-        owned.end = received
-        // Descriptors that no call fetches must not fill the daemon's table.
-        if arrived.count < Self.mostDescriptors { arrived.append(owned) }
-      }
-      if result > 0 {
-        input.append(UnsafeRawBufferPointer(rebasing: buffer[..<result]))
-      } else if result == 0 {
-        hasEnded = true
-      } else if result != -Int(EAGAIN) && result != -Int(EINTR) {
-        isDead = true
-      }
+    var numbers = [Int32](repeating: -1, count: Self.mostDescriptors)
+    var count = Int32(numbers.count)
+    let result = input.fill { linux_receive(descriptor.number, $0.baseAddress, $0.count, &numbers, &count) }
+    received += max(result, 0)
+    for number in numbers.prefix(Int(count)) {
+      let owned = OwnedDescriptor(number)
+      owned.end = received
+      // Descriptors that no call fetches must not fill the daemon's table.
+      if arrived.count < Self.mostDescriptors { arrived.append(owned) }
+    }
+    if result == 0 {
+      hasEnded = true
+    } else if result < 0, result != -Int(EAGAIN), result != -Int(EINTR) {
+      isDead = true
     }
   }
 

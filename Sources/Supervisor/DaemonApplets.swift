@@ -101,13 +101,12 @@ extension Daemon {
   /// Reads what a worker reports of its start.
   func readReport(of applet: AppletEntry) {
     guard let descriptor = applet.report?.number else { return }
-    var bytes = [UInt8](repeating: 0, count: 4096)
-    let result = bytes.withUnsafeMutableBytes { linux_read(descriptor, $0.baseAddress, $0.count) }
+    let result = applet.reported.fill { linux_read(descriptor, $0.baseAddress, $0.count) }
     if result == -Int(EAGAIN) || result == -Int(EINTR) { return }
-    if result > 0 { bytes.withUnsafeBytes { applet.reported.append(UnsafeRawBufferPointer(rebasing: $0[..<result])) } }
     switch applet.reported.next() {
     case .message(let message):
       applet.report = nil
+      applet.reported = MessageBuffer()
       let value = message.withUnsafeBytes { JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }
       applet.startFailure = Self.startFailure(value, image: applet.configuration.request.image)
       if applet.startFailure == nil { running(applet) }

@@ -25,18 +25,15 @@ public enum Worker {
   public static func run() -> Int32 { run(kernel: LinuxKernel(), architecture: Architecture.host) }
 
   static func run(kernel: any Kernel, architecture: Architecture?) -> Int32 {
-    let end: RunEnd
-    do throws(Failure) { end = try perform(kernel, architecture) } catch {
+    do throws(Failure) { return try perform(kernel, architecture) } catch {
       var members = [JSONMember("error", error.end.record)]
       if error.isImage { members.append(JSONMember("image", .bool(true))) }
       report(.object(members))
-      end = error.end
+      return leave(error.end)
     }
-    write(end.record, endedBy: 0x0a, to: .end)
-    return end.code
   }
 
-  private static func perform(_ kernel: any Kernel, _ architecture: Architecture?) throws(Failure) -> RunEnd {
+  private static func perform(_ kernel: any Kernel, _ architecture: Architecture?) throws(Failure) -> Int32 {
     guard let architecture else { throw host("this host is neither ARM64 nor RISC-V") }
     let configuration = try readConfiguration(kernel)
     let request = configuration.request
@@ -104,6 +101,13 @@ public enum Worker {
     return finish(context)
   }
 
+  /// Writes the record of an end.
+  /// - Returns: the exit status.
+  private static func leave(_ end: RunEnd) -> Int32 {
+    write(end.record, endedBy: 0x0a, to: .end)
+    return end.code
+  }
+
   /// Makes a hole of what runs before this one have written, as far as it is more than the history: a run that writes little
   /// forgets nothing itself.
   private static func forgetOldOutput(_ history: Int64) {
@@ -111,23 +115,24 @@ public enum Worker {
     if size > history { _ = linux_punch(WorkerFile.console.rawValue, size - history) }
   }
 
-  /// Runs the context to its end.
-  private static func finish(_ context: ExecCtx) -> RunEnd {
+  /// Runs the context to its end, and leaves a record of that while there is a context: without one the process has so little
+  /// memory in use that the allocator maps and unmaps a page for each value of the record.
+  private static func finish(_ context: ExecCtx) -> Int32 {
     var end: RunEnd
     do throws(ExecError) {
       switch try context.run() {
       case .exited(let status):
-        return RunEnd(code: Int32(status), status: status, reason: "exited with status \(status)")
+        return leave(RunEnd(code: Int32(status), status: status, reason: "exited with status \(status)"))
       case .stopped: end = RunEnd(code: RunEnd.stoppedCode, reason: "stopped")
-      case .shutdown: return RunEnd(code: 0, status: 0, reason: "turned itself off")
-      case .reset: return RunEnd(code: RunEnd.resetCode, reason: "asked to be started anew")
+      case .shutdown: return leave(RunEnd(code: 0, status: 0, reason: "turned itself off"))
+      case .reset: return leave(RunEnd(code: RunEnd.resetCode, reason: "asked to be started anew"))
       }
     } catch {
       end = RunEnd(code: code(of: error), reason: error.description)
     }
     end.symbol = context.name(of: context.pc)
     end.registers = RegisterValue.listOfAll(of: context)
-    return end
+    return leave(end)
   }
 
   /// Exit statuses as `swiftlet run` has them.

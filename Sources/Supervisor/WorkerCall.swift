@@ -37,18 +37,15 @@ final class WorkerCall {
       guard result > 0 else { return finish(nil) }
       output = output.dropFirst(result)
     }
-    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { room in
-      while !isDone {
-        var count: Int32 = 0
-        let result = linux_receive(descriptor.number, room.baseAddress, room.count, nil, &count)
-        if result == -Int(EAGAIN) || result == -Int(EINTR) { return }
-        guard result > 0 else { return finish(nil) }
-        input.append(UnsafeRawBufferPointer(rebasing: room[..<result]))
-        switch input.next() {
-        case .message(let message): finish(Reply(message: message))
-        case .tooLong: finish(nil)
-        case .incomplete: break
-        }
+    while !isDone {
+      var count: Int32 = 0
+      let result = input.fill { linux_receive(descriptor.number, $0.baseAddress, $0.count, nil, &count) }
+      if result == -Int(EAGAIN) || result == -Int(EINTR) { return }
+      guard result > 0 else { return finish(nil) }
+      switch input.next() {
+      case .message(let message): finish(Reply(message: message))
+      case .tooLong: finish(nil)
+      case .incomplete: break
       }
     }
   }

@@ -111,21 +111,16 @@ final class WorkerRequests {
   private func receive(_ descriptor: Int32) -> Call? {
     var buffer = MessageBuffer()
     let end = Clock.monotonic + Self.patience
-    return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { room -> Call? in
-      while true {
-        switch buffer.next() {
-        case .message(let message): return Call(message: message)
-        case .tooLong: return nil
-        case .incomplete: break
-        }
-        var count: Int32 = 0
-        let result = linux_receive(descriptor, room.baseAddress, room.count, nil, &count)
-        if result > 0 {
-          buffer.append(UnsafeRawBufferPointer(rebasing: room[..<result]))
-        } else if result != -Int(EAGAIN) && result != -Int(EINTR) || !wait(descriptor, POLLIN, until: end) {
-          return nil
-        }
+    while true {
+      switch buffer.next() {
+      case .message(let message): return Call(message: message)
+      case .tooLong: return nil
+      case .incomplete: break
       }
+      var count: Int32 = 0
+      let result = buffer.fill { linux_receive(descriptor, $0.baseAddress, $0.count, nil, &count) }
+      if result > 0 { continue }
+      if result != -Int(EAGAIN) && result != -Int(EINTR) || !wait(descriptor, POLLIN, until: end) { return nil }
     }
   }
 

@@ -68,11 +68,7 @@ final class Client {
   }
 
   private func receive() throws(Failure) {
-    let result = withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 16) { room -> Int in
-      let result = linux_read(descriptor.number, room.baseAddress, room.count)
-      if result > 0 { input.append(UnsafeRawBufferPointer(rebasing: room[..<result])) }
-      return result
-    }
+    let result = input.fill { linux_read(descriptor.number, $0.baseAddress, $0.count) }
     if result <= 0, result != -Int(EINTR) { throw Self.gone }
   }
 

@@ -24,6 +24,31 @@ struct MessageTests {
     #expect(buffer.count == 0)
   }
 
+  @Test("come out whole where they are read straight to their place")
+  func filling() {
+    // Of lengths from 1 to 3000 bytes, as much at a time as there is room for, or less.
+    let messages = (1...60).map { [UInt8](repeating: UInt8($0), count: $0 * 50 - 49) }
+    for most in [1, 7, 256, .max] {
+      var stream = messages.reduce(into: [UInt8]()) { $0 += $1 + [0] }[...]
+      var buffer = MessageBuffer()
+      var taken: [[UInt8]] = []
+      // What has no bytes for it leaves it as it was.
+      #expect(buffer.fill { _ in -11 } == -11)
+      while !stream.isEmpty {
+        let count = buffer.fill { room in
+          #expect(room.count >= 256)
+          let part = stream.prefix(min(room.count, most))
+          room.copyBytes(from: part)
+          return part.count
+        }
+        stream = stream.dropFirst(count)
+        while case .message(let message) = buffer.next() { taken.append(message) }
+      }
+      #expect(taken == messages)
+      #expect(buffer.count == 0)
+    }
+  }
+
   @Test("are refused beyond a mebibyte, ended or not")
   func limit() {
     var buffer = MessageBuffer()

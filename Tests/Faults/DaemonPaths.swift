@@ -114,13 +114,11 @@ private final class Conversation {
     let message = Call(Interface.name + "." + method, parameters).message
     guard client_send(descriptor, message, message.count) == message.count else { throw .left }
     let end = Clock.monotonic + 10_000_000_000
-    var room = [UInt8](repeating: 0, count: 4096)
     while Clock.monotonic < end {
       daemon.step(for: 100_000_000)
-      let count = client_receive(descriptor, &room, room.count)
+      let count = input.fill { client_receive(descriptor, $0.baseAddress, $0.count) }
       // The daemon leaves a client that it cannot talk to.
       if count == 0 { throw .left }
-      if count > 0 { room.withUnsafeBytes { input.append(UnsafeRawBufferPointer(rebasing: $0[..<count])) } }
       guard case .message(let bytes) = input.next() else { continue }
       guard let reply = Reply(message: bytes) else { throw .broken("what the daemon sends is no reply") }
       if let complaint = reply.complaint { throw .control(complaint) }
