@@ -51,10 +51,8 @@ public struct MessageBuffer {
     // No byte is moved more often than others have come and gone, or the room has doubled.
     let waiting = count
     let size = max(Self.least, 2 * (waiting + room))
-    var larger: [UInt8] = []
-    larger.reserveCapacity(size)
-    larger += bytes[start..<end]
-    larger += repeatElement(0, count: size - waiting)
+    var larger = [UInt8](repeating: 0, count: size)
+    for index in 0..<waiting { larger[index] = bytes[start + index] }
     bytes = larger
     (start, end, searched) = (0, waiting, max(searched - start, 0))
   }

@@ -217,24 +217,31 @@ extension JSONValue {
     var at = 0
     while at < text.count {
       let byte = text[at]
+      var (count, escaped): (Int, UInt16?) = (1, nil)
       switch byte {
-      case 0x3c, 0x3e, 0x26:  // < > &
-        result += [
-          0x5c, 0x75, 0x30, 0x30, byte == 0x26 ? 0x32 : 0x33, byte == 0x3c ? 0x63 : byte == 0x3e ? 0x65 : 0x36,
-        ]
-      case 0xe2 where at + 2 < text.count && text[at + 1] == 0x80 && text[at + 2] & 0xfe == 0xa8:  // U+2028, U+2029
-        result += [0x5c, 0x75, 0x32, 0x30, 0x32, 0x38 + (text[at + 2] & 1)]
-        at += 2
-      case 0x5c where at + 5 < text.count && text[at + 1] == 0x75:  // \uXXXX
-        result += [0x5c, 0x75]
-        for digit in text[at + 2..<at + 6] { result.append((0x41...0x46).contains(digit) ? digit | 0x20 : digit) }
-        at += 5
-      case 0x5c where at + 1 < text.count:
-        result += [byte, text[at + 1]]
-        at += 1
-      default: result.append(byte)
+      case 0x3c, 0x3e, 0x26: escaped = UInt16(byte)  // < > &
+      case 0xe2 where at + 2 < text.count && text[at + 1] == 0x80 && text[at + 2] & 0xfe == 0xa8:
+        (count, escaped) = (3, 0x2028 | UInt16(text[at + 2] & 1))
+      case 0x5c where at + 5 < text.count && text[at + 1] == 0x75: count = 6  // \uXXXX
+      case 0x5c where at + 1 < text.count: count = 2
+      default: break
       }
-      at += 1
+      if let escaped {
+        appendEscape(escaped, to: &result)
+      } else {
+        for byte in text[at..<at + count] {
+          result.append(count == 6 && (0x41...0x46).contains(byte) ? byte | 0x20 : byte)
+        }
+      }
+      at += count
+    }
+  }
+
+  /// Adds `\uXXXX`.
+  private static func appendEscape(_ unit: UInt16, to result: inout [UInt8]) {
+    for index in 0..<6 as Range<UInt16> {
+      let digit = UInt8(truncatingIfNeeded: unit >> (20 - 4 * index) & 0xf)
+      result.append(index == 0 ? 0x5c : index == 1 ? 0x75 : digit < 10 ? 0x30 + digit : 0x57 + digit)
     }
   }
 }

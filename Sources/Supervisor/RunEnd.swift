@@ -48,10 +48,21 @@ public struct RunEnd: Equatable, Sendable {
     return .object(members)
   }
 
-  /// The same with registers, as the worker writes it.
+  /// The same with registers, as the worker writes it: those of each processor in one text, `NAME=VALUE` with spaces between them.
+  /// As values of their own they cost worker and daemon more than all else of a stop. Of several processors there are two texts at
+  /// least.
   var record: JSONValue {
     guard case .object(var members) = json else { return .null }
-    members.append(JSONMember("registers", registerList))
+    var texts = [String](repeating: "", count: registers.first?.processor == nil ? 1 : 2)
+    for register in registers {
+      let index = register.processor ?? 0
+      while texts.count <= index { texts.append("") }
+      if !texts[index].isEmpty { texts[index] += " " }
+      texts[index] += register.name
+      texts[index] += "="
+      texts[index] += register.value
+    }
+    members.append(JSONMember("registers", .array(texts.map { .string($0) })))
     if let symbol { members.append(JSONMember("symbol", .string(symbol))) }
     return .object(members)
   }
@@ -71,17 +82,31 @@ public struct RunEnd: Equatable, Sendable {
     if case .integer(let status)? = record["status"] { self.status = UInt8(exactly: status) }
     if case .integer(let signal)? = record["signal"] { self.signal = Int32(exactly: signal) }
     symbol = Self.line(record["symbol"], most: Self.longestSymbol)
-    guard case .array(let list)? = record["registers"] else { return }
-    registers = list.prefix(Self.mostRegisters).compactMap { RegisterValue($0) }
+    guard case .array(let texts)? = record["registers"] else { return }
+    for index in 0..<min(texts.count, RegisterValue.mostProcessors) {
+      guard case .string(let text) = texts[index] else { continue }
+      let words = Array(text.utf8)[...].split(separator: 0x20, maxSplits: Self.mostRegisters)
+      for word in words.prefix(Self.mostRegisters) {
+        guard let equals = word.firstIndex(of: 0x3d) else { continue }
+        registers.append(
+          RegisterValue(
+            name: Self.registerText(word[..<equals]), value: Self.registerText(word[(equals + 1)...]),
+            processor: texts.count > 1 ? index : nil))
+      }
+    }
   }
 
-  /// Bytes that a reason, a symbol, and a register's name or value have at most; registers that there are at most.
+  private static func registerText(_ bytes: ArraySlice<UInt8>) -> String {
+    String(decoding: bytes, as: UTF8.self).printable(most: longestRegister)
+  }
+
+  /// Bytes that a reason, a symbol, and a register's name or value have at most; registers of a processor that there are at most.
   static let longestReason = 1024
   static let longestSymbol = 128
   static let longestRegister = 24
-  static let mostRegisters = RegisterValue.mostProcessors * 40
+  static let mostRegisters = 40
 
-  fileprivate static func line(_ value: JSONValue?, most: Int) -> String? {
+  private static func line(_ value: JSONValue?, most: Int) -> String? {
     if case .string(let text)? = value { text.printable(most: most) } else { nil }
   }
 }
@@ -127,17 +152,5 @@ public struct RegisterValue: Equatable, Sendable {
     self.name = name
     self.value = value
     self.processor = processor
-  }
-
-  /// nil for what is no such record.
-  init?(_ record: JSONValue) {
-    guard let name = RunEnd.line(record["name"], most: RunEnd.longestRegister),
-      let value = RunEnd.line(record["value"], most: RunEnd.longestRegister)
-    else { return nil }
-    if case .integer(let processor)? = record["processor"] {
-      self.init(name: name, value: value, processor: Int(processor))
-    } else {
-      self.init(name: name, value: value, processor: nil)
-    }
   }
 }

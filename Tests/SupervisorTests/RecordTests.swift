@@ -13,32 +13,43 @@ struct RecordTests {
   @Test("is told as it was")
   func end() throws {
     var end = RunEnd(code: 121, reason: "read from memory that it may not read, in café")
-    end.registers = [
-      RegisterValue(name: "x0", value: "0x1"), RegisterValue(name: "pc", value: "0x80000000", processor: 1),
-    ]
     end.symbol = "main+0x10"
-    #expect(RunEnd(record: end.record)?.record == end.record)
+    // In one text for each processor.
+    end.registers = [RegisterValue(name: "x0", value: "0x1"), RegisterValue(name: "pc", value: "0x80000000")]
+    #expect(end.record["registers"] == .array([.string("x0=0x1 pc=0x80000000")]))
+    #expect(RunEnd(record: end.record) == end)
+    end.registers = [
+      RegisterValue(name: "x0", value: "0x1", processor: 0), RegisterValue(name: "pc", value: "0x2", processor: 2),
+    ]
+    #expect(end.record["registers"] == .array([.string("x0=0x1"), .string(""), .string("pc=0x2")]))
+    #expect(RunEnd(record: end.record) == end)
+    end.registers.removeLast()
+    #expect(RunEnd(record: end.record) == end)
   }
 
   @Test("is told in one short line, whatever it says")
   func hostileEnd() throws {
     let reason = "done\u{1b}[2J\nswiftlet: all is well" + String(repeating: "é", count: 1 << 20)
-    let register = JSONValue.object([
-      JSONMember("name", .string("x0\n")), JSONMember("value", .string(String(repeating: "1", count: 9999))),
-    ])
+    let words = ["x1 =", "x0\n=" + String(repeating: "1", count: 9999), "y=z=\u{9b}"]
+    let registers = JSONValue.string(words.joined(separator: " ") + String(repeating: " a=b", count: 5000))
     let value = JSONValue.object([
       JSONMember("code", .integer(0)), JSONMember("status", .integer(256)), JSONMember("reason", .string(reason)),
       JSONMember("symbol", .string("\u{9b}31m")),
-      JSONMember("registers", .array(Array(repeating: register, count: 5000))),
+      JSONMember("registers", .array([.null] + Array(repeating: registers, count: 5000))),
     ])
     let end = try #require(RunEnd(record: value))
     #expect(end.reason.hasPrefix("done?[2J?swiftlet: all is wellé"))
     #expect(end.reason.utf8.count <= 1024)
     // No status: not one of somebody else's choice.
     #expect(end.status == nil && end.symbol == "?31m")
-    #expect(
-      end.registers.count == RunEnd.mostRegisters && end.registers[0].name == "x0?"
-        && end.registers[0].value.utf8.count == 24)
+    let expected = [
+      RegisterValue(name: "", value: "", processor: 1),
+      RegisterValue(name: "x0?", value: String(repeating: "1", count: 24), processor: 1),
+      RegisterValue(name: "y", value: "z=?", processor: 1),
+    ]
+    #expect(Array(end.registers.prefix(3)) == expected)
+    // "x1" is none; nor are those of the first text.
+    #expect(end.registers.count == 63 * 39)
   }
 
   @Test(
