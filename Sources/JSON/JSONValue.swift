@@ -212,11 +212,18 @@ extension JSONValue {
   /// What jansson leaves as it is and Go's encoder escapes, or writes in capitals and Go does not. These characters stand in
   /// strings alone, so their place need not be looked at.
   private static func appendAsGo(_ text: UnsafeRawBufferPointer, to result: inout [UInt8]) {
-    let isPlain = text.allSatisfy { $0 != 0x5c && $0 != 0x3c && $0 != 0x3e && $0 != 0x26 && $0 != 0xe2 }
-    if isPlain { return result.append(contentsOf: text) }
     var at = 0
-    while at < text.count {
-      let byte = text[at]
+    while true {
+      // Most bytes stay as they are.
+      let start = at
+      var byte: UInt8 = 0
+      while at < text.count {
+        byte = text[at]
+        if byte == 0x5c || byte == 0x3c || byte == 0x3e || byte == 0x26 || byte == 0xe2 { break }
+        at += 1
+      }
+      result.append(contentsOf: UnsafeRawBufferPointer(rebasing: text[start..<at]))
+      guard at < text.count else { return }
       var (count, escaped): (Int, UInt16?) = (1, nil)
       switch byte {
       case 0x3c, 0x3e, 0x26: escaped = UInt16(byte)  // < > &

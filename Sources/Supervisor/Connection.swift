@@ -60,11 +60,22 @@ final class Connection {
     return events
   }
 
-  /// Reads what is there.
+  /// Reads what is there, as far as it is no more than 16 KiB: a client that is left while some of its bytes are not read finds
+  /// its connection reset, not ended.
   func receive() {
+    let most = received + 16 << 10
+    while received < most, receiveSome() {}
+  }
+
+  /// - Returns: whether there may be more.
+  private func receiveSome() -> Bool {
     var numbers = [Int32](repeating: -1, count: Self.mostDescriptors)
     var count = Int32(numbers.count)
-    let result = input.fill { linux_receive(descriptor.number, $0.baseAddress, $0.count, &numbers, &count) }
+    var room = 0
+    let result = input.fill {
+      room = $0.count
+      return linux_receive(descriptor.number, $0.baseAddress, room, &numbers, &count)
+    }
     received += max(result, 0)
     for number in numbers.prefix(Int(count)) {
       let owned = OwnedDescriptor(number)
@@ -77,6 +88,7 @@ final class Connection {
     } else if result < 0, result != -Int(EAGAIN), result != -Int(EINTR) {
       isDead = true
     }
+    return result == room
   }
 
   /// The next call; nil where none is whole, or the client has to read first. A client that sends no calls is left.
