@@ -236,8 +236,9 @@ extension JSONValue {
       if let escaped {
         appendEscape(escaped, to: &result)
       } else {
-        for byte in text[at..<at + count] {
-          result.append(count == 6 && (0x41...0x46).contains(byte) ? byte | 0x20 : byte)
+        for index in at..<at + count {
+          let byte = text[index]
+          result.append(count == 6 && byte >= 0x41 && byte <= 0x46 ? byte | 0x20 : byte)
         }
       }
       at += count

@@ -77,8 +77,8 @@ final class Connection {
       return linux_receive(descriptor.number, $0.baseAddress, room, &numbers, &count)
     }
     received += max(result, 0)
-    for number in numbers.prefix(Int(count)) {
-      let owned = OwnedDescriptor(number)
+    for index in 0..<Int(count) {
+      let owned = OwnedDescriptor(numbers[index])
       owned.end = received
       // Descriptors that no call fetches must not fill the daemon's table.
       if arrived.count < Self.mostDescriptors { arrived.append(owned) }

@@ -57,10 +57,8 @@ public struct RunEnd: Equatable, Sendable {
     for register in registers {
       let index = register.processor ?? 0
       while texts.count <= index { texts.append("") }
-      if !texts[index].isEmpty { texts[index] += " " }
-      texts[index] += register.name
-      texts[index] += "="
-      texts[index] += register.value
+      let word = register.name + "=" + register.value
+      texts[index] += texts[index].isEmpty ? word : " " + word
     }
     members.append(JSONMember("registers", .array(texts.map { .string($0) })))
     if let symbol { members.append(JSONMember("symbol", .string(symbol))) }
