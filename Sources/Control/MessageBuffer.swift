@@ -21,28 +21,20 @@ public struct MessageBuffer {
   /// Bytes that wait, of whole messages or not.
   public var count: Int { end - start }
 
-  /// Adds what has arrived.
-  public mutating func append(_ new: UnsafeRawBufferPointer) {
-    _ = fill(room: new.count) {
-      $0.copyMemory(from: new)
-      return new.count
-    }
-  }
-
   /// Adds what arrives.
-  /// - Parameters:
-  ///   - room: bytes that there is room for; for more where more has come before.
-  ///   - read: puts them there. It answers how many, or 0 or less for none.
+  /// - Parameter read: puts it into the room that it is given: 256 bytes at least, more where more has come before. It answers how
+  ///   many bytes that were, or 0 or less for none.
   /// - Returns: what `read` has answered.
-  public mutating func fill(room: Int = 256, by read: (UnsafeMutableRawBufferPointer) -> Int) -> Int {
-    makeRoom(room)
+  public mutating func fill(by read: (UnsafeMutableRawBufferPointer) -> Int) -> Int {
+    makeRoom()
     let end = end
     let result = bytes.withUnsafeMutableBytes { read(UnsafeMutableRawBufferPointer(rebasing: $0[end...])) }
     self.end += max(result, 0)
     return result
   }
 
-  private mutating func makeRoom(_ room: Int) {
+  private mutating func makeRoom() {
+    let room = 256
     if start == end {
       if bytes.count > Self.least { bytes = [] }
       (start, end, searched) = (0, 0, 0)

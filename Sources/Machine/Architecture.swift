@@ -121,7 +121,10 @@ public enum Architecture: Sendable {
   }
 
   /// The registers that make a vCPU, which was interrupted amid the applet's code, take an exception there: into the shim, which
-  /// stores the applet's registers and leaves. One register is read for it, `interruptedStatus`.
+  /// stores the applet's registers and leaves (DDI 0487, D1.3 "Exceptions"; RISC-V's privileged specification, 10.1.1 and 10.1.8).
+  /// - Parameters:
+  ///   - pc: where the vCPU stands.
+  ///   - status: its register `interruptedStatus`.
   public func shimTrap(_ layout: SecureLayout, pc: UInt64, status: UInt64) -> [RegisterSetting] {
     switch self {
     case .arm64:
@@ -139,7 +142,7 @@ public enum Architecture: Sendable {
         RegisterSetting(id: RISCV64.sstatus, value: RISCV64.trappedFromUser(status)),
         RegisterSetting(id: RISCV64.scause, value: RISCV64.softwareInterrupt),
         RegisterSetting(id: RISCV64.pc, value: layout.shim),
-        RegisterSetting(id: RISCV64.mode, value: 1),
+        RegisterSetting(id: RISCV64.mode, value: 1),  // VS mode
       ]
     }
   }

@@ -6,8 +6,18 @@ import Testing
 
 @Suite("Control messages")
 struct MessageTests {
-  private func feed(_ buffer: inout MessageBuffer, _ text: String) {
-    Array(text.utf8).withUnsafeBytes { buffer.append($0) }
+  private func feed(_ buffer: inout MessageBuffer, _ text: String) { feed(&buffer, Array(text.utf8)) }
+
+  private func feed(_ buffer: inout MessageBuffer, _ bytes: [UInt8]) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let count = buffer.fill {
+        let part = rest.prefix($0.count)
+        $0.copyBytes(from: part)
+        return part.count
+      }
+      rest = rest.dropFirst(count)
+    }
   }
 
   @Test("come out whole, however their bytes arrive")
@@ -53,11 +63,11 @@ struct MessageTests {
   func limit() {
     var buffer = MessageBuffer()
     let mebibyte = [UInt8](repeating: 0x20, count: MessageBuffer.limit)
-    mebibyte.withUnsafeBytes { buffer.append($0) }
+    feed(&buffer, mebibyte)
     #expect(buffer.next() == .incomplete)
     feed(&buffer, "\0")
     #expect(buffer.next() == .message(mebibyte))
-    mebibyte.withUnsafeBytes { buffer.append($0) }
+    feed(&buffer, mebibyte)
     feed(&buffer, " ")
     #expect(buffer.next() == .tooLong)
     feed(&buffer, "\0")

@@ -52,9 +52,12 @@ extension FuzzTarget {
       var rest = stream[...]
       var messages: [[UInt8]] = []
       take: while !rest.isEmpty {
-        let part = piece == 0 ? rest : rest.prefix(piece)
-        rest = rest.dropFirst(part.count)
-        part.withUnsafeBytes { buffer.append($0) }
+        let count = buffer.fill {
+          let part = rest.prefix(piece == 0 ? $0.count : min($0.count, piece))
+          $0.copyBytes(from: part)
+          return part.count
+        }
+        rest = rest.dropFirst(count)
         while true {
           guard case .message(let message) = buffer.next() else { break }
           messages.append(message)
