@@ -13,7 +13,7 @@ REPOSITORY = os.path.dirname(HERE)
 
 
 class Unavailable(Exception):
-    """A board cannot be had on this machine; the text says why and what helps."""
+    """A board is not available on this machine; the text has the reason and the remedy."""
 
 
 class Board:
@@ -22,21 +22,29 @@ class Board:
         self.package, self.modules = package, modules
         self.machine, self.cpu, self.least_qemu = machine, cpu, least_qemu
 
+    # What QEMU and the kernel get besides: see system.py.
+    devices, settings = (), ""
+
+    @property
+    def swiftlet(self):
+        """The board's /bin/swiftlet, if it has been built."""
+        return os.path.join(REPOSITORY, "build", self.architecture, "swiftlet")
+
     @property
     def console(self):
         return {"arm64": "ttyAMA0", "riscv64": "ttyS0"}[self.architecture]
 
     def assets(self, kind, make):
-        """A folder that boards/assets makes; None where it is missing and is not to be made."""
+        """A directory that boards/assets creates; None if it is missing and must not be created."""
         command = [os.path.join(HERE, "assets"), kind, self.architecture, self.package, *self.modules, *GUEST_MODULES]
         return asset(command, make)
 
     @functools.cache
     def prepare(self):
-        """Gets and makes what is missing of the board: its QEMU, and the folders of its kernel and initial file system."""
+        """Downloads and builds what the board lacks: its QEMU, kernel and initial file system."""
         qemu, kernel, base = self.qemu(make=True), self.assets("kernel", make=True), self.assets("initramfs", make=True)
         if kernel is None or base is None:
-            raise Unavailable(f"{self.name}: its kernel or initial file system could not be made")
+            raise Unavailable(f"{self.name}: its kernel or initial file system could not be built")
         return qemu, kernel, base
 
     def qemu(self, make):
@@ -46,27 +54,28 @@ class Board:
         if system and system.version >= self.least_qemu:
             return system
         if not system and self.least_qemu <= 7:
-            raise Unavailable(f"{program} is missing: run tools/setup")
-        folder = asset([os.path.join(HERE, "assets"), "qemu"], make)
-        if folder is None:
+            packages = {"arm64": "qemu-system-arm", "riscv64": "qemu-system-riscv or qemu-system-misc"}[self.architecture]
+            raise Unavailable(f"{program} is missing: install Debian's {packages}")
+        directory = asset([os.path.join(HERE, "assets"), "qemu"], make)
+        if directory is None:
             found = f"{program} here is version {system.version}" if system else f"{program} is missing"
-            hope = "Debian's backports serve none" if make else f"\"boards/prepare {self.name}\" asks Debian's backports"
+            hope = "Debian's backports serve none" if make else "preparing the board asks Debian's backports"
             raise Unavailable(f"{self.name} needs QEMU {self.least_qemu} or newer; {found}, {hope}")
-        return QEMU(os.path.join(folder, "usr/bin", program), folder)
+        return QEMU(os.path.join(directory, "usr/bin", program), directory)
 
 
 class QEMU:
-    """A QEMU program; one that is not the system's runs out of the folder it was unpacked to."""
+    """A QEMU program of the system, or of the directory that it was unpacked to."""
 
-    def __init__(self, path, folder=None):
+    def __init__(self, path, directory=None):
         self.path = path
         self.environment = dict(os.environ)
         self.options = []
-        if folder:
-            libraries = [root for root, _, files in os.walk(os.path.join(folder, "usr/lib"))
+        if directory:
+            libraries = [root for root, _, files in os.walk(os.path.join(directory, "usr/lib"))
                          if any(".so." in name for name in files)]
             self.environment["LD_LIBRARY_PATH"] = ":".join(libraries)
-            self.options = ["-L", os.path.join(folder, "usr/share/qemu"), "-L", os.path.join(folder, "usr/share/seabios")]
+            self.options = ["-L", os.path.join(directory, "usr/share/qemu"), "-L", os.path.join(directory, "usr/share/seabios")]
 
     @functools.cached_property
     def version(self):
@@ -76,16 +85,16 @@ class QEMU:
             raise Unavailable(f"{self.path}: {error.strerror}") from None
         found = re.search(r"version (\d+)", text)
         if not found:
-            raise Unavailable(f"{self.path} --version says no version")
+            raise Unavailable(f"{self.path} --version prints no version")
         return int(found.group(1))
 
 
 def asset(command, make):
-    """The folder that a boards/assets command prints; None if it fails, or if it would have to make it and may not."""
+    """The directory that a boards/assets command prints; None if it fails, or must not create a missing one."""
     environment = dict(os.environ)
     if not make:
         environment["SWIFTLET_CACHE_ONLY"] = "yes"
-    # A group of its own: whatever it has started ends with it when this process is interrupted.
+    # A process group of its own, so that its children end with it when this process is interrupted.
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                                stderr=None if make else subprocess.DEVNULL, start_new_session=True)
     try:
@@ -97,24 +106,24 @@ def asset(command, make):
     return path.strip() if process.returncode == 0 else None
 
 
-# What Linux in a guest of the board's needs for its devices.
+# Modules for the devices of a Linux guest.
 GUEST_MODULES = ["virtio_mmio", "virtio_blk", "virtio-rng"]
 
-# What boards/run talks through, where the kernel does not have it built in; in the order that they are loaded in.
+# Modules for the connection to boards/run, unless they are built in, in the order of loading.
 VIRTIO = ["virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console"]
 
 ARM64 = "virt,virtualization=on,gic-version="
 
-# The two arm64 cores with the same kernel and page size differ on purpose: the Cortex-A72 has no VHE, so KVM's
-# hypervisor half runs apart from the kernel there; the 16 KiB board's core has it.
-# "tun" is the one module beside KVM that a monitor on a host needs: its guests' network.
+# The two arm64 cores with the same kernel and page size are different: the Cortex-A72 has no VHE, so that KVM's
+# hypervisor code is separate from the kernel; the core of the 16 KiB board has VHE. "tun" is the only module besides
+# KVM that a monitor needs, for networks of guests.
 BOARDS = [
     Board("arm64", "arm64", "linux-image-arm64", ["tun"], ARM64 + "3", lambda qemu: "cortex-a72",
           "an ARM64 server: GICv3, 4 KiB pages"),
     Board("arm64-gicv2", "arm64", "linux-image-arm64", ["tun"], ARM64 + "2", lambda qemu: "cortex-a72",
           "like a Raspberry Pi 4: Cortex-A72, GICv2, 4 KiB pages"),
-    # QEMU 7.2 has no Cortex-A76; its "max" is the one core with VHE and 16 KiB pages. pauth-impdef: the
-    # architecture's own pointer signing costs an emulator half its time.
+    # QEMU 7.2 has no Cortex-A76; "max" is its only core with VHE and 16 KiB pages. pauth-impdef: the architecture's
+    # pointer authentication algorithm takes half of the emulator's time.
     Board("arm64-16k", "arm64", "linux-image-arm64-16k", ["tun"], ARM64 + "2",
           lambda qemu: "cortex-a76" if qemu.version >= 8 else "max,pauth-impdef=on",
           "like a Raspberry Pi 5: GICv2, 16 KiB pages, a core with VHE"),

@@ -1,6 +1,6 @@
 """The initial file system of an emulated board, in the format the kernel reads (cpio "newc", uncompressed).
 
-The kernel unpacks several archives that follow each other, so what a run adds is a small archive after a large one.
+The kernel unpacks several archives in sequence, so a run adds a small archive after a large one.
 Run as a program it writes the large one: initramfs.py OUTPUT INIT BUSYBOX MODULES [PROGRAM]...
 """
 
@@ -11,7 +11,7 @@ import sys
 
 
 class Archive:
-    """Entries are added with absolute paths, parents first; bytes() is the archive so far, complete."""
+    """Entries are added with absolute paths, parents first; bytes() is a complete archive of those so far."""
 
     def __init__(self):
         self.parts = []
@@ -34,7 +34,7 @@ class Archive:
         self.add(path, stat.S_IFLNK | 0o777, os.fsencode(target))
 
     def add_copy(self, path, source):
-        """Adds a file, link or folder of this machine, with its permissions and all that is in it."""
+        """Adds a file, link or directory of this machine, with its permissions and contents."""
         mode = os.lstat(source).st_mode
         if stat.S_ISLNK(mode) and not os.path.exists(source):
             self.add_link(path, os.readlink(source))
@@ -58,11 +58,11 @@ class Archive:
 
 
 def busybox_applets(busybox):
-    """The names a static busybox answers to: it holds them as one list, and cannot be asked on this machine."""
+    """The applets of a static busybox, from the list in the file, since it cannot be executed on this machine."""
     found = re.search(rb"\[\0\[\[\0(?:[a-z0-9_.-]+\0)+", busybox)
     names = found.group().decode().split("\0")[:-1] if found else []
     if "sh" not in names or "uname" not in names:
-        sys.exit("initramfs.py: this busybox holds no list of its applets")
+        sys.exit("initramfs.py: this busybox has no list of its applets")
     return names
 
 
@@ -70,7 +70,7 @@ def main(output, init, busybox, modules, *programs):
     archive = Archive()
     for path in "bin dev etc lib lib/modules proc root run sys tmp var".split():
         archive.add_folder(path)
-    # The kernel opens the console before init can mount anything.
+    # The kernel opens the console before init can mount a file system.
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     archive.add_copy("init", init)
     archive.add_copy("bin/busybox", busybox)

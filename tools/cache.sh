@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts in tools/ and boards/: messages, and the cache where everything that is made or fetched once
-# stays. Nothing in the cache is precious: removing the folder costs a minute of download at the next run.
+# Sourced by the scripts in tools/ and boards/: messages, and the cache of everything that is built or downloaded once. The
+# cache can be removed at any time; the next run then downloads for about a minute.
 
 swiftlet_cache=${SWIFTLET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/swiftlet}
 
@@ -22,20 +22,21 @@ check_architecture() {
 gnu_triple() { case $1 in arm64) echo aarch64-linux-gnu ;; riscv64) echo riscv64-linux-gnu ;; esac; }
 swift_triple() { case $1 in arm64) echo aarch64-none-none-elf ;; riscv64) echo riscv64-none-none-eabi ;; esac; }
 
-# A short digest of files and words: an entry's key changes with the recipe that makes it.
-# recipe_key WORD...   a word that names a file stands for the file's contents
+# A short digest of files and words: the key of an entry changes with the recipe that makes it.
+# recipe_key WORD...   a word that is the path of a file, with a "/", stands for the contents of the file
 recipe_key() {
   local word
   for word in "$@"; do
-    if [ -f "$word" ]; then cat "$word"; else printf '%s\n' "$word"; fi
+    case $word in */*) if [ -f "$word" ]; then cat "$word"; continue; fi ;; esac
+    printf '%s\n' "$word"
   done | sha256sum | cut -c1-12
 }
 
-# Prints the path of the cache entry NAME-KEY; where it is missing, "COMMAND... FOLDER" fills an empty folder first.
+# Prints the path of the cache entry NAME-KEY. If it is missing, "COMMAND... DIRECTORY" fills an empty directory first.
 # COMMAND is a program, not a function: "set -e" would be off in a function called from here.
-# The folder is renamed into place when it is complete, under a lock: parallel callers wait, an interrupted one leaves
-# nothing half-made behind.
-# With SWIFTLET_CACHE_ONLY set it makes nothing, and fails where the entry is missing.
+# The directory is renamed into place when it is complete, under a lock: parallel callers wait, an interrupted one leaves
+# no incomplete entry.
+# With SWIFTLET_CACHE_ONLY set it makes nothing, and fails if the entry is missing.
 # cached NAME KEY COMMAND...
 cached() {
   local name=$1 entry=$swiftlet_cache/$1-$2
@@ -58,7 +59,7 @@ cached() {
   printf '%s\n' "$entry"
 }
 
-# The toolchain's folder that holds bin/ and lib/swift; "swift" itself may be a proxy (swiftly's is).
+# The toolchain's directory with bin/ and lib/swift; "swift" itself may be a proxy (swiftly's is).
 toolchain() {
   command -v swift >/dev/null || fail "no \"swift\" on PATH: install a Swift toolchain first (https://swift.org/install)"
   local resources

@@ -1,11 +1,11 @@
-/// A run of guest memory as a guest names it: nothing says that it is the guest's, only that it does not wrap around.
+/// A range of guest memory, as given by a guest: it does not wrap around, but need not be the guest's memory.
 public struct GuestRange: Equatable, Sendable {
   /// Address of the first byte.
   public let start: UInt64
   /// Size in bytes; may be zero.
   public let count: UInt64
 
-  /// - Returns: nil where the range would run past the last address.
+  /// - Returns: nil if the range would wrap around.
   @inline(__always)
   public init?(start: UInt64, count: UInt64) {
     if start.addingReportingOverflow(count).overflow { return nil }
@@ -13,7 +13,7 @@ public struct GuestRange: Equatable, Sendable {
     self.count = count
   }
 
-  /// First address behind the range.
+  /// First address after the range.
   @inline(__always)
   public var end: UInt64 { start + count }
 }

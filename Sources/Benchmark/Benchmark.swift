@@ -1,38 +1,39 @@
 import Applet
 import KVM
+import Launch
 import Machine
 import Monitor
 import Platform
 
-/// One thing that is measured, or a few that belong together.
+/// A benchmark: one measurement, or several related ones.
 public struct Benchmark: Sendable {
-  /// By which it is asked for; its measurements' names begin with it.
+  /// Its name on the command line, and the prefix of its measurements' names.
   public let name: StaticString
   /// What it measures, in one line.
   public let summary: StaticString
-  /// Samples taken unless the user asks for another number.
+  /// Number of samples by default.
   let runs: Int
-  /// Whether it makes sense on an architecture.
+  /// Whether it applies to an architecture.
   var isFor: @Sendable (Architecture) -> Bool = { _ in true }
   let measure: @Sendable (Setting) throws(BenchmarkError) -> [Measurement]
 
-  /// All of them, in the order in which they run. Those that fork come first, while the process is small.
+  /// All benchmarks, in the order in which they run. Those that fork come first, while the process is small.
   public static let all: [Benchmark] = [
     start, sandboxedCall, daemon, open, call, callByStore, callNonSecure, copy, getrandom, console, rpc, forwardedRPC,
-    lockstep, clone, stop, parallel, memory, processor, linux,
+    lockstep, clone, stop, parallel, memory, cpu, linux,
   ]
 
-  /// Those that make sense on an architecture; nil for none in particular.
+  /// The benchmarks for an architecture; nil for all architectures.
   public static func all(for architecture: Architecture?) -> [Benchmark] {
     guard let architecture else { return all }
     return all.filter { $0.isFor(architecture) }
   }
 
-  /// Whether this is its name.
+  /// Whether it has this name.
   @inline(never)
   func isNamed(_ name: String) -> Bool { self.name.description == name }
 
-  /// The name of the benchmark that a measurement is of: the longest that its name begins with, up to a hyphen.
+  /// The name of the benchmark of a measurement: the longest one that is a prefix up to a hyphen.
   @inline(never)
   static func owner(of measurement: String) -> String? {
     var end = measurement.endIndex
@@ -45,78 +46,94 @@ public struct Benchmark: Sendable {
   }
 }
 
-/// What a benchmark measures on, and how often.
+/// The arguments of a benchmark.
 struct Setting {
   let architecture: Architecture
   let kernel: LinuxKernel
-  /// Samples.
+  /// Number of samples.
   let runs: Int
   let files: BenchmarkFiles
 
-  /// Calls made before those that count.
+  /// Number of calls before the first measured one.
   static let warmUp = 16
 }
 
-/// Paths of what some benchmarks take beside what this program carries; nil for none.
+/// Paths of files that some benchmarks need; nil for none.
 public struct BenchmarkFiles {
-  /// An applet that `start` starts, too.
+  /// An applet that `start` also measures.
   public var applet: String?
-  /// A program that it runs in the floor's place for that.
+  /// A program that `start` runs with it instead of the baseline.
   public var beside: String?
-  /// A kernel and its initial file system.
+  /// A kernel and its initrd.
   public var linux: String?
+  /// The initrd.
   public var initrd: String?
 
+  /// No files.
   public init() {}
 }
 
 /// Why a benchmark has no result.
 public enum BenchmarkError: Error {
+  /// An error of KVM.
   case kvm(KVMError)
+  /// The image of a guest was rejected.
   case image(ImageError)
-  case load(LoadError)
+  /// The description of a guest was rejected.
+  case spec(SpecError)
+  /// A guest could not be created.
+  case launch(LaunchError)
+  /// Contexts cannot run in lockstep.
+  case lockstep(LockstepError)
+  /// An RPC method could not be registered.
+  case service(RPCError)
+  /// The guest's run failed.
   case run(ExecError)
+  /// A system call failed.
   case host(Errno)
-  /// The C program that the floor is measured with fails.
-  case floor(Errno)
-  /// A process that is measured ended with this status of wait(2).
+  /// The baseline's C program fails.
+  case baseline(Errno)
+  /// A measured process ended with this status of wait(2).
   case process(Int32)
-  /// A guest came to another result than the host.
+  /// The guest computed another result than the host.
   case wrongResult
-  /// A guest's run ended otherwise than it should.
+  /// The guest's run had an unexpected outcome.
   case wrongEnd
-  /// The daemon did not do what it was asked for.
+  /// The daemon did not do what was requested.
   case daemon(String)
-  /// It needs what was not given.
+  /// It needs something that is not available.
   case skipped(StaticString)
 
-  /// What happened, in one line.
+  /// The error, in one line.
   public var description: String {
     switch self {
     case .kvm(let error): error.description
     case .image(let error): error.description
-    case .load(let error): error.description
+    case .spec(let error): error.description(value: "")
+    case .launch(let error): error.description
+    case .lockstep(let error): error.description
+    case .service(let error): error.message
     case .run(let error): error.description
     case .host(let errno): errno.description
-    case .floor(let errno): "its floor cannot be measured: \(errno.description)"
-    case .process(let status) where status & 0x7f != 0: "signal \(status & 0x7f) ended the process that is measured"
-    case .process(let status): "the process that is measured ended with status \(status >> 8)"
-    case .wrongResult: "the guest computed another result than the host"
-    case .wrongEnd: "the guest's run ended otherwise than it should"
-    case .daemon(let complaint): "the daemon: \(complaint)"
+    case .baseline(let errno): "cannot measure the baseline: \(errno.description)"
+    case .process(let status) where status & 0x7f != 0: "signal \(status & 0x7f) ended the measured process"
+    case .process(let status): "the measured process ended with status \(status >> 8)"
+    case .wrongResult: "the guest and the host computed different results"
+    case .wrongEnd: "the guest's run had an unexpected outcome"
+    case .daemon(let message): "the daemon: \(message)"
     case .skipped(let reason): "skipped: \(reason)"
     }
   }
 }
 
-/// The value of a floor's function: 0 or more.
+/// The result of a function of the baseline: 0 or more.
 @discardableResult
-func checkFloor(_ result: Int) throws(BenchmarkError) -> Int {
-  if let errno = Errno(result: result) { throw .floor(errno) }
+func checkBaseline(_ result: Int) throws(BenchmarkError) -> Int {
+  if let errno = Errno(result: result) { throw .baseline(errno) }
   return result
 }
 
-/// The value of a system call's answer, or its error.
+/// The result of a system call; throws its error.
 @discardableResult
 func checkHost(_ result: Int) throws(BenchmarkError) -> Int {
   if let errno = Errno(result: result) { throw .host(errno) }

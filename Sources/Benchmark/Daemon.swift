@@ -1,4 +1,4 @@
-import CFloor
+import CBaseline
 import CLinux
 import Control
 import JSON
@@ -8,12 +8,12 @@ import Platform
 extension Benchmark {
   static let daemon = Benchmark(
     name: "daemon",
-    summary: "through a daemon: an applet started, run to its end, stopped; memory of a daemon with 100, and of each",
+    summary: "through a daemon: start, run and stop of an applet; memory of a daemon with 100, and of each",
     runs: 30
   ) { setting throws(BenchmarkError) in
     let process = try Process(setting.kernel)
-    let hello = try TemporaryFile(Executable.applet(FLOOR_GUEST_HELLO, setting.architecture))
-    let idle = try TemporaryFile(Executable.applet(FLOOR_GUEST_SLEEP, setting.architecture))
+    let hello = try TemporaryFile(Executable.applet(BASELINE_GUEST_HELLO, setting.architecture))
+    let idle = try TemporaryFile(Executable.applet(BASELINE_GUEST_SLEEP, setting.architecture))
     let daemon = try RunningDaemon(process, setting.kernel)
     var started: [Int64] = []
     var ended: [Int64] = []
@@ -28,7 +28,7 @@ extension Benchmark {
       let stop = try daemon.call("Stop", "a")
       try daemon.call("Remove", "a")
       let time = try process.time(.own(["run", hello.path]))
-      // The first found nothing in the kernel's caches.
+      // The first one warms the kernel's caches.
       guard turn > 0 else { continue }
       started.append(start.end - start.begin)
       ended.append(end.end - start.begin)
@@ -36,7 +36,7 @@ extension Benchmark {
       direct.append(time)
     }
     var killed = [Int64](repeating: 0, count: setting.runs)
-    try checkFloor(floor_kill(&killed, killed.count))
+    try checkBaseline(baseline_kill(&killed, killed.count))
 
     let names = (0..<100).map { "idle-\($0)" }
     for name in names { try daemon.start(name, idle.path) }
@@ -47,45 +47,45 @@ extension Benchmark {
       try daemon.call("Remove", name)
     }
     let run = Samples(direct)
-    // In the floor's place stands `swiftlet run` of the same applet. Client, daemon and worker take turns on the processors:
-    // where they do depends on more than the code.
+    // The baseline is `swiftlet run` of the same applet. The scheduler decides on which CPUs client, daemon and worker run, so that
+    // the times vary.
     return [
-      Measurement("daemon-start", Samples(started), floor: run, tolerance: 15),
-      Measurement("daemon-run", Samples(ended), floor: run, tolerance: 15),
-      Measurement("daemon-stop", Samples(stopped), floor: Samples(killed), tolerance: 15),
+      Measurement("daemon-start", Samples(started), baseline: run, tolerance: 15),
+      Measurement("daemon-run", Samples(ended), baseline: run, tolerance: 15),
+      Measurement("daemon-stop", Samples(stopped), baseline: Samples(killed), tolerance: 15),
       Measurement("daemon-memory", Samples([ownMemory]), unit: .bytes, tolerance: 20),
       Measurement("daemon-applet-memory", Samples(memories), unit: .bytes, tolerance: 10),
     ]
   }
 }
 
-/// A daemon of this program's own, and a connection to it.
+/// A daemon that this program has started, and a connection to it.
 private final class RunningDaemon {
   private let process: Int
   private let connection: OwnedFD
   private var input = MessageBuffer()
-  private let folder: TemporaryFolder
+  private let directory: TemporaryDirectory
 
   init(_ program: borrowing Process, _ kernel: LinuxKernel) throws(BenchmarkError) {
-    let folder = try TemporaryFolder()
-    let socket = folder.path + "/peer"
-    let process = try program.start("daemon", "--socket", socket, "--state", folder.path + "/applets")
-    self.folder = folder
+    let directory = try TemporaryDirectory()
+    let socket = directory.path + "/peer"
+    let process = try program.start("daemon", "--socket", socket, "--state", directory.path + "/applets")
+    self.directory = directory
     self.process = process
     var result = linux_connect(socket, true)
-    // It listens within a few milliseconds, or it has failed.
+    // It listens within a few milliseconds, unless it has failed.
     for _ in 0..<1000 where result < 0 {
       rest()
       result = linux_connect(socket, true)
     }
     guard result >= 0 else {
-      _ = floor_end(process, SIGTERM)
-      throw .daemon("it does not listen")
+      _ = baseline_end(process, SIGTERM)
+      throw .daemon("it does not accept connections")
     }
     connection = OwnedFD(adopting: Int32(truncatingIfNeeded: result), kernel: kernel)
   }
 
-  deinit { _ = floor_end(process, SIGTERM) }
+  deinit { _ = baseline_end(process, SIGTERM) }
 
   @discardableResult
   func start(_ name: String, _ image: String) throws(BenchmarkError) -> Exchange {
@@ -100,7 +100,7 @@ private final class RunningDaemon {
     try call(method, .object([JSONMember("name", .string(name))]))
   }
 
-  /// A call and its reply: when the one was sent, and the other had come.
+  /// A call with its reply, and the times when they were sent and received.
   struct Exchange {
     let begin, end: Int64
     let reply: JSONValue
@@ -109,35 +109,35 @@ private final class RunningDaemon {
   private func call(_ method: String, _ parameters: JSONValue) throws(BenchmarkError) -> Exchange {
     let message = Call(Interface.name + "." + method, parameters).message
     let begin = Clock.monotonic
-    // A call is shorter than what a socket takes at once.
-    guard linux_send_with(connection.number, message, message.count, -1) == message.count else {
-      throw .daemon("it has left")
+    // A call fits the socket's buffer.
+    guard linux_sendmsg(connection.number, message, message.count, -1) == message.count else {
+      throw .daemon("it has ended")
     }
     while true {
       if case .message(let text) = input.next() {
         let end = Clock.monotonic
-        guard let reply = Reply(message: text) else { throw .daemon("its answer is none") }
+        guard let reply = Reply(message: text) else { throw .daemon("its reply is invalid") }
         if let error = reply.error { throw .daemon("\(method): \(error)") }
         return Exchange(begin: begin, end: end, reply: reply.parameters)
       }
       let count = input.fill { linux_read(connection.number, $0.baseAddress, $0.count) }
-      guard count > 0 else { throw .daemon("it has left") }
+      guard count > 0 else { throw .daemon("it has ended") }
     }
   }
 
-  /// Processes of its applets.
+  /// Process ids of its applets.
   func applets() throws(BenchmarkError) -> [Int64] {
     guard case .array(let applets)? = try call("List", .object([])).reply["applets"] else { return [] }
     return applets.compactMap { if case .integer(let pid)? = $0["pid"] { pid } else { nil } }
   }
 
-  /// Bytes that it has resident.
+  /// Its resident memory, in bytes.
   func resident(_ kernel: LinuxKernel) throws(BenchmarkError) -> Int64 {
     try lines("/proc/\(process)/status", kernel).first { $0.hasPrefix("VmRSS:") }.map(bytes) ?? 0
   }
 }
 
-/// Bytes that a worker has to itself, but for its guest's memory: the one mapping of more than 8 MiB.
+/// Private memory of a worker, in bytes, without its guest's, which is the only mapping of more than 8 MiB.
 private func unshared(_ process: Int64, _ kernel: LinuxKernel) throws(BenchmarkError) -> Int64 {
   var sum: Int64 = 0
   var isGuest = false

@@ -3,9 +3,9 @@ import KVM
 import Machine
 import Platform
 
-/// The machine that was measured on, for whoever reads the figures.
+/// A description of the host, for readers of the results.
 public struct HostDescription {
-  /// A name and what is said, in the order of printing.
+  /// Names and values, in the order of printing.
   public let facts: [(name: StaticString, value: String)]
 
   /// - Parameter countsInstructions: whether the clock counts instructions, as an emulated board's can.
@@ -13,12 +13,12 @@ public struct HostDescription {
     var facts: [(name: StaticString, value: String)] = []
     func text(_ path: String) -> String? {
       guard let file = try? FileContents(streaming: path, limit: 1 << 16, kernel: kernel) else { return nil }
-      // The device tree's strings end with a zero byte, others with a line feed.
+      // Strings of the device tree end with a zero byte, others with a line feed.
       return String(decoding: file.bytes.prefix { $0 != 0 && $0 != 0x0a }, as: UTF8.self)
     }
     facts.append(("architecture", architecture.name.description))
     if let board = text("/proc/device-tree/model") { facts.append(("board", board)) }
-    facts.append(("cpu", Self.processor(architecture, kernel)))
+    facts.append(("cpu", Self.cpu(kernel)))
     facts.append(("processors", "\(linux_processor_count())"))
     facts.append(("pages", "\(linux_page_size() >> 10) KiB"))
     facts.append(("kernel", text("/proc/sys/kernel/osrelease") ?? "unknown"))
@@ -35,14 +35,14 @@ public struct HostDescription {
     self.facts = facts
   }
 
-  /// What is said by a name.
+  /// The value for a name.
   subscript(name: StaticString) -> String? {
     facts.first { $0.name.description == name.description }?.value
   }
 
-  /// What KVM has that a call's time depends on.
+  /// The features of KVM on which the cost of a call depends.
   private static func features(_ architecture: Architecture, _ kernel: LinuxKernel) -> String {
-    guard architecture == .arm64 else { return "calls by sbi" }
+    guard architecture.facts.usesSMCCC else { return "calls by \(architecture.facts.programCall.name)" }
     do throws(KVMError) {
       let system = try System(kernel: kernel)
       let machine = try system.makeVirtualMachine()
@@ -51,18 +51,18 @@ public struct HostDescription {
     } catch { return error.description }
   }
 
-  /// Bits of guests' addresses, by KVM_CAP_ARM_VM_IPA_SIZE: kernels without that capability answer 0, and have 40.
+  /// Bits of guest-physical addresses, from KVM_CAP_ARM_VM_IPA_SIZE: 0 means 40.
   static func addressBits(_ answer: Int) -> Int { answer > 0 ? answer : 40 }
 
-  private static func processor(_ architecture: Architecture, _ kernel: LinuxKernel) -> String {
+  private static func cpu(_ kernel: LinuxKernel) -> String {
     guard let file = try? FileContents(streaming: "/proc/cpuinfo", limit: 1 << 16, kernel: kernel) else {
       return "unknown"
     }
-    return processor(architecture, cpuinfo: String(decoding: file.bytes, as: UTF8.self))
+    return cpu(cpuinfo: String(decoding: file.bytes, as: UTF8.self))
   }
 
-  /// The processor's name, by the text of /proc/cpuinfo.
-  static func processor(_ architecture: Architecture, cpuinfo: String) -> String {
+  /// The CPU's name, from the text of /proc/cpuinfo.
+  static func cpu(cpuinfo: String) -> String {
     var values: [(Substring, Substring)] = []
     for line in cpuinfo.split(separator: "\n") {
       let parts = line.split(separator: ":", maxSplits: 1)
@@ -71,8 +71,7 @@ public struct HostDescription {
     }
     func value(_ name: String) -> String? { values.first { $0.0 == name }.map { String($0.1) } }
     if let name = value("model name") ?? value("uarch") { return name }
-    guard architecture == .arm64 else { return value("isa") ?? "unknown" }
-    let implementer = value("CPU implementer") ?? "?"
+    guard let implementer = value("CPU implementer") else { return value("isa") ?? "unknown" }
     let part = value("CPU part") ?? "?"
     return known(implementer, part) ?? "implementer \(implementer), part \(part)"
   }

@@ -1,7 +1,7 @@
 import Applet
-import AppletABI
-import CFloor
+import CBaseline
 import KVM
+import Launch
 import Machine
 import Monitor
 import Platform
@@ -9,39 +9,39 @@ import Platform
 extension Benchmark {
   static let callNonSecure = Benchmark(
     name: "call-non-secure",
-    summary: "call of a program in system mode: for the time, one with two arguments, and on arm64 by a block",
+    summary: "call of a program in system mode: for the time, with two arguments, and on arm64 by block",
     runs: 1000
   ) { setting throws(BenchmarkError) in
-    let floor = try setting.floor(FLOOR_EXIT_CALL, FLOOR_NOTHING)
+    let baseline = try setting.baseline(BASELINE_EXIT_CALL, BASELINE_NOTHING)
     var found = [
-      Measurement("call-non-secure", try setting.systemCalls(FLOOR_SYSTEM_TIME), floor: floor),
-      Measurement("call-non-secure-arguments", try setting.systemCalls(FLOOR_SYSTEM_ARGUMENTS), floor: floor),
+      Measurement("call-non-secure", try setting.systemCalls(BASELINE_SYSTEM_TIME), baseline: baseline),
+      Measurement("call-non-secure-arguments", try setting.systemCalls(BASELINE_SYSTEM_ARGUMENTS), baseline: baseline),
     ]
-    if setting.architecture == .arm64 {
-      found.append(Measurement("call-non-secure-block", try setting.systemCalls(FLOOR_SYSTEM_BLOCK), floor: floor))
+    if setting.architecture.facts.usesSMCCC {
+      found.append(
+        Measurement("call-non-secure-block", try setting.systemCalls(BASELINE_SYSTEM_BLOCK), baseline: baseline))
     }
     return found
   }
 }
 
 extension Setting {
-  /// Where the program leaves its times: amid the heap that the default memory gives it.
+  /// Where the program stores its times: within its heap, with the default memory.
   private static let timesAddress = AppletImage.baseOfPIE + 0x10_0000
 
   /// Times between calls of a program in system mode.
-  fileprivate func systemCalls(_ kind: floor_system_call) throws(BenchmarkError) -> Samples {
+  fileprivate func systemCalls(_ kind: baseline_system_call) throws(BenchmarkError) -> Samples {
     let system = try openSystem()
     let words = [UInt64(kind.rawValue), UInt64(marks), Self.timesAddress, 0]
-    let image = try image(Executable.applet(FLOOR_GUEST_SYSTEM, architecture, words: words))
-    let context: ExecCtx
-    do { context = try ExecCtx(image: image, secure: false, system: system, architecture: architecture) } catch {
-      throw .load(error)
-    }
-    // Before Linux 6.4 none of its calls comes here, and it would make its last one for ever.
-    guard context.canCall else { throw .skipped("this kernel passes no calls on, as Linux does from 6.4 on") }
+    let image = try image(Executable.applet(BASELINE_GUEST_SYSTEM, architecture, words: words))
+    var request = GuestRequest()
+    request.isSecure = false
+    let context = try makeContext(image, system, request)
+    // Before Linux 6.4 its calls do not reach the monitor, and it would repeat its last call forever.
+    guard context.canCall else { throw .skipped("this kernel does not forward calls (added in Linux 6.4)") }
     try context.finish()
     var times = context.numbers(at: Self.timesAddress, count: marks)
-    if kind == FLOOR_SYSTEM_ARGUMENTS {
+    if kind == BASELINE_SYSTEM_ARGUMENTS {
       let frequency: UInt64
       do { frequency = try context.counterFrequency() } catch { throw .kvm(error) }
       let nanoseconds = 1e9 / Double(frequency)

@@ -1,17 +1,17 @@
-import CFloor
+import CBaseline
 import CLinux
 import Platform
 
-/// Processes, timed from outside.
+/// Processes, measured from outside.
 struct Process: ~Copyable {
   /// The executable file of this process.
   let own: [CChar]
-  /// Where their output and errors go: /dev/null.
+  /// /dev/null, for their output and errors.
   private let null: OwnedFD
 
   init(_ kernel: LinuxKernel) throws(BenchmarkError) {
     var own = [CChar](repeating: 0, count: 4096)
-    let result = floor_own_path(&own, own.count)
+    let result = baseline_own_path(&own, own.count)
     try checkHost(result)
     null = try openNull(kernel)
     self.own = own
@@ -19,7 +19,7 @@ struct Process: ~Copyable {
 
   /// A program to run.
   enum Program {
-    /// `swiftlet` with these words.
+    /// `swiftlet` with these arguments.
     case own([String])
     /// Another, by its path.
     case path(String)
@@ -30,26 +30,27 @@ struct Process: ~Copyable {
   /// Runs a program to its end.
   /// - Returns: the time from fork to wait.
   func time(_ program: Program) throws(BenchmarkError) -> Int64 {
-    try run(program) { floor_process($0, $1, $2, null.number, &$3, &$4) }
+    try run(program) { baseline_process($0, $1, $2, null.number, &$3, &$4) }
   }
 
   /// Runs a program to its end.
-  /// - Returns: bytes that it has resident when it is about to end.
+  /// - Returns: its resident memory before its end, in bytes.
   func memory(_ program: Program) throws(BenchmarkError) -> Int64 {
-    try run(program) { floor_process_memory($0, $1, $2, null.number, &$3, &$4) }
+    try run(program) { baseline_process_memory($0, $1, $2, null.number, &$3, &$4) }
   }
 
-  private typealias Words = UnsafePointer<UnsafeMutablePointer<CChar>?>
+  private typealias Arguments = UnsafePointer<UnsafeMutablePointer<CChar>?>
 
   private func run(
-    _ program: Program, _ body: (UnsafePointer<CChar>?, Int32, Words, inout Int64, inout Int32) -> Int
+    _ program: Program, _ body: (UnsafePointer<CChar>?, Int32, Arguments, inout Int64, inout Int32) -> Int
   ) throws(BenchmarkError) -> Int64 {
     var found: Int64 = 0
     var status: Int32 = 0
     let result =
       switch program {
-      case .own(let words): withArguments(["swiftlet"] + words) { body(own, -1, $0, &found, &status) }
-      case .path(let path): withArguments([path]) { words in path.withCString { body($0, -1, words, &found, &status) } }
+      case .own(let arguments): withArguments(["swiftlet"] + arguments) { body(own, -1, $0, &found, &status) }
+      case .path(let path):
+        withArguments([path]) { arguments in path.withCString { body($0, -1, arguments, &found, &status) } }
       case .file(let file): withArguments(["program"]) { body(nil, file, $0, &found, &status) }
       }
     try checkHost(result)
@@ -57,73 +58,73 @@ struct Process: ~Copyable {
     return found
   }
 
-  /// Starts `swiftlet` with these words.
+  /// Starts `swiftlet` with these arguments.
   /// - Returns: its process id.
-  func start(_ words: String...) throws(BenchmarkError) -> Int {
-    try checkHost(withArguments(["swiftlet"] + words) { floor_start(own, $0, null.number) })
+  func start(_ arguments: String...) throws(BenchmarkError) -> Int {
+    try checkHost(withArguments(["swiftlet"] + arguments) { baseline_start(own, $0, null.number) })
   }
 
-  private func withArguments(_ words: [String], _ body: (Words) -> Int) -> Int {
-    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { $0.withCString { strdup($0) } }
+  private func withArguments(_ arguments: [String], _ body: (Arguments) -> Int) -> Int {
+    var arguments: [UnsafeMutablePointer<CChar>?] = arguments.map { $0.withCString { strdup($0) } }
     defer { for argument in arguments { free(argument) } }
     arguments.append(nil)
-    return arguments.withUnsafeBufferPointer { words in
-      // There is a nil at least.
-      words.baseAddress.map(body) ?? -Int(EINVAL)
+    return arguments.withUnsafeBufferPointer { arguments in
+      // The array has at least a nil.
+      arguments.baseAddress.map(body) ?? -Int(EINVAL)
     }
   }
 }
 
-/// A file that goes with its owner.
+/// A file that is removed with its owner.
 struct TemporaryFile: ~Copyable {
   let path: String
 
   init(_ bytes: [UInt8]) throws(BenchmarkError) {
     var template = temporaryName
-    try checkHost(floor_temporary_file(&template, bytes, bytes.count))
+    try checkHost(baseline_temporary_file(&template, bytes, bytes.count))
     path = text(template)
   }
 
-  deinit { _ = path.withCString { floor_remove_file($0) } }
+  deinit { _ = path.withCString { baseline_remove_file($0) } }
 }
 
-/// A folder that goes with its owner, once it is empty but for a socket.
-struct TemporaryFolder: ~Copyable {
+/// A directory that is removed with its owner, including a socket in it.
+struct TemporaryDirectory: ~Copyable {
   let path: String
 
   init() throws(BenchmarkError) {
     var template = temporaryName
-    try checkHost(floor_temporary_folder(&template))
+    try checkHost(baseline_temporary_directory(&template))
     path = text(template)
   }
 
   deinit {
     _ = linux_unlink(path + "/peer")
-    _ = linux_remove_folder(path + "/applets")
-    _ = linux_remove_folder(path)
+    _ = linux_rmdir(path + "/applets")
+    _ = linux_rmdir(path)
   }
 }
 
-/// A process that echoes what it is asked for by RPC.
+/// A process that answers RPC requests with their parameter.
 struct EchoPeer: ~Copyable {
   let path: String
   private let process: Int
 
   /// - Parameter path: of its socket.
   init(_ path: String) throws(BenchmarkError) {
-    // First: Swift 6.2 releases wrongly what has a value when this throws.
-    process = try checkHost(floor_echo_peer(path))
+    // First: Swift 6.2 releases values wrongly if this throws later.
+    process = try checkHost(baseline_echo_peer(path))
     self.path = path
   }
 
-  deinit { _ = floor_end(process, SIGKILL) }
+  deinit { _ = baseline_end(process, SIGKILL) }
 }
 
 func openNull(_ kernel: LinuxKernel) throws(BenchmarkError) -> OwnedFD {
   do { return try OwnedFD(opening: "/dev/null", flags: O_WRONLY, kernel: kernel) } catch { throw .host(error) }
 }
 
-/// For mkstemp(3) and mkdtemp(3), with the zero byte behind it.
+/// A template for mkstemp(3) and mkdtemp(3), with its zero byte.
 private var temporaryName: [CChar] {
   Array("\(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")/swiftlet-bench-XXXXXX".utf8CString)
 }

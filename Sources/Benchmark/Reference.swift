@@ -1,41 +1,44 @@
 import JSON
 import Platform
 
-/// Earlier figures, to compare with.
+/// Earlier results, for comparison.
 ///
-/// A count is compared with a count of the same kernel: another makes each exit and each system call cost another number of
-/// instructions, and another time. There the ratios to the floors are compared in their place, for the floors are of the
-/// kernel that the figures are of.
+/// Counts and times are compared only with those of the same kernel, since another kernel has other costs for exits and system
+/// calls. With another kernel, the ratios to the baselines are compared, because each baseline was measured on the same kernel
+/// as its figure.
 public struct Reference {
-  /// Why a file is none.
+  /// Why a file cannot be used.
   public enum Failure: Error {
+    /// The file cannot be read.
     case unreadable(Errno)
+    /// The file has another format.
     case format
 
+    /// A description, in one line.
     public var description: String {
       switch self {
       case .unreadable(let errno): errno.description
-      case .format: "this is no file that swiftlet bench --json has written"
+      case .format: "not a file written by swiftlet bench --json"
       }
     }
   }
 
-  /// An earlier measurement.
+  /// An earlier figure.
   private struct Figure {
     let name: String
     let typical: Int64
-    let floor: Int64?
+    let baseline: Int64?
     let tolerance: Int?
   }
 
   private var figures: [Figure] = []
   private let host: JSONValue
   private let release: String
-  /// The kernel that the earlier figures are of, where it is not the host's.
+  /// The kernel of the earlier results, if it is not the host's.
   public let otherKernel: String?
 
   /// Reads a file that `Results.json` has written.
-  /// - Parameter host: what is compared with it.
+  /// - Parameter host: the host of the results to be compared.
   public init(path: String, host: HostDescription, kernel: LinuxKernel) throws(Failure) {
     let file: FileContents
     do { file = try FileContents(path: path, limit: 1 << 24, kernel: kernel) } catch { throw .unreadable(error) }
@@ -55,35 +58,36 @@ public struct Reference {
       case nil: break
       default: throw .format
       }
-      var floor: Int64?
-      if case .integer(let value)? = result["floor"]?["typical"], value > 0 { floor = value }
-      figures.append(Figure(name: name, typical: typical, floor: floor, tolerance: tolerance))
+      var baseline: Int64?
+      if case .integer(let value)? = result["floor"]?["typical"], value > 0 { baseline = value }
+      figures.append(Figure(name: name, typical: typical, baseline: baseline, tolerance: tolerance))
     }
   }
 
-  /// What the earlier figures were measured on, where that cannot be compared with this host at all.
+  /// Why the results of the two hosts cannot be compared; nil if they can.
   public func mismatch(_ host: HostDescription) -> String? {
     for name: StaticString in ["architecture", "clock"] {
       if case .string(let there)? = self.host[name.description], let here = host[name], there != here {
-        return "its \(name) is \(there), here it is \(here)"
+        return "its \(name) is \(there), this host's is \(here)"
       }
     }
     return nil
   }
 
-  /// What is said above the comparison.
+  /// The text above the comparison.
   public var heading: String {
     guard let otherKernel else { return "Compared with the file:\n" }
-    return "Compared with the file, of which the kernel is \(otherKernel), and here it is \(release):\n"
-      + "ratios to the floor, for counts and times of two kernels say nothing about each other.\n"
+    return "Compared with the file, from kernel \(otherKernel); this kernel is \(release):\n"
+      + "ratios to the baseline, since counts and times of different kernels are not comparable.\n"
   }
 
-  /// A measurement beside its earlier value.
+  /// A measurement and its earlier value.
   public struct Change {
-    /// What grew: an amount, or a ratio to the floor in thousandths.
+    /// An amount, or a ratio to the baseline in thousandths.
     public let before, now: Int64
+    /// Whether the two values are ratios to the baseline.
     public let isRatio: Bool
-    /// Whether it grew by more than it may.
+    /// Whether the growth exceeds the tolerance.
     public let isTooMuch: Bool
 
     /// Growth in thousandths.
@@ -93,8 +97,8 @@ public struct Reference {
     }
   }
 
-  /// Compares like with like: the typical sample with the typical one, or the ratio of two typical ones with such a ratio.
-  /// - Returns: nil where there is no earlier value that it can be compared with.
+  /// Compares the typical sample with the earlier one, or the ratio to the baseline with the earlier ratio.
+  /// - Returns: nil if there is no comparable earlier value.
   public func change(_ measurement: Measurement) -> Change? {
     guard let earlier = figures.first(where: { $0.name == measurement.name }), earlier.typical > 0 else { return nil }
     let now = measurement.samples.typical
@@ -102,19 +106,21 @@ public struct Reference {
       let isTooMuch = exceeds(Double(now), Double(earlier.typical), earlier)
       return Change(before: earlier.typical, now: now, isRatio: false, isTooMuch: isTooMuch)
     }
-    guard let floor = measurement.floor?.typical, let earlierFloor = earlier.floor, let ratio = measurement.ratio else {
+    guard let baseline = measurement.baseline?.typical, let earlierBaseline = earlier.baseline,
+      let ratio = measurement.ratio
+    else {
       return nil
     }
-    let before = Double(earlier.typical) / Double(earlierFloor)
-    // A kernel whose floor is lower makes the ratio greater by itself: what is above the floor must have grown, too.
+    let before = Double(earlier.typical) / Double(earlierBaseline)
+    // A faster baseline alone makes the ratio grow: the difference to the baseline must have grown, too.
     let isTooMuch =
-      exceeds(Double(now) / Double(floor), before, earlier)
-      && exceeds(Double(now - floor), Double(earlier.typical - earlierFloor), earlier)
+      exceeds(Double(now) / Double(baseline), before, earlier)
+      && exceeds(Double(now - baseline), Double(earlier.typical - earlierBaseline), earlier)
     return Change(
       before: max(Int64((before * 1000).rounded()), 1), now: Int64(ratio), isRatio: true, isTooMuch: isTooMuch)
   }
 
-  /// Names of earlier figures that a run lacks, of those that `session` measures.
+  /// Names of earlier figures of `session`'s benchmarks that are not among the measurements.
   public func missing(from measurements: [Measurement], of session: Session) -> [String] {
     var names: [String] = []
     for figure in figures where session.covers(figure.name) {
@@ -123,7 +129,7 @@ public struct Reference {
     return names
   }
 
-  /// A line that says that a figure is missing.
+  /// A line for a figure that was not measured.
   public static func missingLine(_ name: String) -> String { padded(name) + "not measured\n" }
 
   @inline(never)
@@ -136,12 +142,12 @@ public struct Reference {
     return now > before + before.magnitude * Double(tolerance) / 100
   }
 
-  /// A line that says what changed.
+  /// A line with a change.
   public func line(_ measurement: Measurement, countsInstructions: Bool) -> (text: String, isTooMuch: Bool) {
     let name = Self.padded(measurement.name)
     guard let change = change(measurement) else {
       guard let earlier = figures.first(where: { $0.name == measurement.name }) else { return (name + "new\n", false) }
-      let reason = earlier.typical > 0 ? "it has no floor" : "it was 0"
+      let reason = earlier.typical > 0 ? "it has no baseline" : "it was 0"
       return (name + "not compared: \(reason)\n", false)
     }
     func text(_ value: Int64) -> String {
@@ -152,7 +158,7 @@ public struct Reference {
     let sign = change.growth > 0 ? "+" : ""
     return (
       name + "\(text(change.before)) -> \(text(change.now))  \(sign)\(Table.fraction(change.growth, 1))%"
-        + (change.isTooMuch ? "  more than it may\n" : "\n"),
+        + (change.isTooMuch ? "  exceeds the tolerance\n" : "\n"),
       change.isTooMuch
     )
   }

@@ -1,21 +1,26 @@
 import JSON
 import Platform
 
-/// The figures for programs, and for comparisons later.
+/// The results as files, for programs and for later comparisons.
 public struct Results {
+  /// The host of the measurements.
   public let host: HostDescription
+  /// The version of Swiftlet.
   public let version: String
+  /// Whether the clock counts instructions.
   public let countsInstructions: Bool
+  /// The measurements, in order.
   public var measurements: [Measurement] = []
 
+  /// Results without measurements.
   public init(host: HostDescription, version: String, countsInstructions: Bool) {
     self.host = host
     self.version = version
     self.countsInstructions = countsInstructions
   }
 
-  /// As JSON, with a line for each measurement, so that a file under version control changes where a figure does.
-  /// - Returns: nil where there is no memory for it.
+  /// As JSON, with one line for each measurement, so that changes in version control are readable.
+  /// - Returns: nil if memory runs out.
   public var json: [UInt8]? {
     var facts: [JSONMember] = host.facts.map { JSONMember($0.name.description, .string($0.value)) }
     facts.append(JSONMember("swiftlet", .string(version)))
@@ -34,8 +39,8 @@ public struct Results {
       JSONMember("unit", .string(unit(measurement))),
     ]
     members += json(measurement.samples)
-    if let floor = measurement.floor { members.append(JSONMember("floor", .object(json(floor)))) }
-    // Both without a fraction: jansson writes seventeen digits of one.
+    if let baseline = measurement.baseline { members.append(JSONMember("floor", .object(json(baseline)))) }
+    // Integers: jansson writes reals with seventeen digits.
     if let ratio = measurement.ratio { members.append(JSONMember("ratioPerMille", .integer(Int64(ratio)))) }
     if let tolerance = measurement.tolerance {
       members.append(JSONMember("tolerancePercent", .integer(Int64(tolerance))))
@@ -53,7 +58,7 @@ public struct Results {
       JSONMember("p99", .integer(samples.p99)),
       JSONMember("maximum", .integer(samples.maximum)),
       JSONMember("spreadPerMille", .integer(Int64(samples.spread))),
-      // Steps of five in a hundred, for plots.
+      // Steps of five percent, for plots.
       JSONMember("quantiles", .array((0...20).map { .integer($0 == 0 ? samples.minimum : samples.quantile($0 * 50)) })),
     ]
   }
@@ -65,14 +70,14 @@ public struct Results {
     }
   }
 
-  /// As comma-separated values, with a line of names above.
+  /// As comma-separated values, with a header line.
   public var csv: [UInt8] {
     var text = "name,unit,samples,minimum,typical,median,p99,maximum,spread,floor,ratio\n"
     for measurement in measurements {
       let samples = measurement.samples
       text += "\(measurement.name),\(unit(measurement)),\(samples.sorted.count),\(samples.minimum),\(samples.typical),"
       text += "\(samples.median),\(samples.p99),\(samples.maximum),\(Table.fraction(samples.spread, 3)),"
-      text += (measurement.floor.map { "\($0.typical)" } ?? "") + ","
+      text += (measurement.baseline.map { "\($0.typical)" } ?? "") + ","
       text += (measurement.ratio.map { Table.fraction($0, 3) } ?? "") + "\n"
     }
     return Array(text.utf8)

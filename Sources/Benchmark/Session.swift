@@ -1,24 +1,24 @@
 import Machine
 import Platform
 
-/// A run of some benchmarks.
+/// A run of benchmarks.
 public struct Session {
   let architecture: Architecture
   let kernel: LinuxKernel
   let benchmarks: [Benchmark]
-  /// Samples of each; nil for as many as each takes by itself.
+  /// Number of samples of each; nil for each benchmark's default.
   let runs: Int?
   let files: BenchmarkFiles
 
-  /// Why there is no such run.
+  /// Why a run is not possible.
   public enum Refusal: Error, Equatable {
     /// There is no benchmark of this name.
     case unknown(String)
-    /// It makes no sense on the host's architecture.
+    /// It does not apply to the host's architecture.
     case unsuited(String)
   }
 
-  /// - Parameter names: of benchmarks; none for all that make sense on the architecture.
+  /// - Parameter names: of benchmarks; empty for all that apply to the architecture.
   public init(
     _ names: [String], runs: Int?, files: BenchmarkFiles, architecture: Architecture, kernel: LinuxKernel
   ) throws(Refusal) {
@@ -34,22 +34,22 @@ public struct Session {
     isWhole = names.isEmpty
   }
 
-  /// Whether nothing was left out on purpose.
+  /// Whether all benchmarks of the architecture run.
   public let isWhole: Bool
 
-  /// Whether a measurement of this name is of one of these benchmarks.
+  /// Whether one of the benchmarks has this measurement.
   public func covers(_ measurement: String) -> Bool {
     guard let owner = Benchmark.owner(of: measurement) else { return isWhole }
     return benchmarks.contains { $0.isNamed(owner) }
   }
 
-  /// What a benchmark came to.
+  /// The result of a benchmark.
   public typealias Outcome = Result<[Measurement], BenchmarkError>
 
   /// Runs them one after the other.
   /// - Parameters:
-  ///   - progress: told before each which one it is, how many come before it, and how many there are.
-  ///   - finished: told after each what it came to.
+  ///   - progress: called before each with its name, the number of those before it, and the number of all.
+  ///   - finished: called after each with its result.
   public func run(progress: (StaticString, Int, Int) -> Void, finished: (StaticString, Outcome) -> Void) {
     for (index, benchmark) in benchmarks.enumerated() {
       progress(benchmark.name, index, benchmarks.count)

@@ -1,13 +1,14 @@
-/// The figures for people.
+/// The results as a table.
 public enum Table {
   static let nameWidth = 26
 
+  /// The line with the names of the columns.
   public static func header(countsInstructions: Bool) -> String {
-    row("", ["median", "p99", "minimum", "spread", "floor", "ratio"])
+    row("", ["median", "p99", "minimum", "spread", "baseline", "ratio"])
       + (countsInstructions ? "times in instructions" : "") + "\n"
   }
 
-  /// One measurement, as a line.
+  /// The line of a measurement.
   public static func line(_ measurement: Measurement, countsInstructions: Bool) -> String {
     func amount(_ value: Int64) -> String {
       self.amount(value, measurement.unit, countsInstructions: countsInstructions)
@@ -17,7 +18,7 @@ public enum Table {
       measurement.name,
       [
         amount(samples.median), amount(samples.p99), amount(samples.minimum), fraction(samples.spread, 1) + "%",
-        measurement.floor.map { amount($0.median) } ?? "-",
+        measurement.baseline.map { amount($0.median) } ?? "-",
         measurement.ratio.map { fraction($0, 3) } ?? "-",
       ])
     if measurement.moved > 0, !countsInstructions, samples.median > 0 {
@@ -47,7 +48,7 @@ public enum Table {
     }
   }
 
-  /// A number with a comma between groups of three digits.
+  /// A number with commas between groups of three digits.
   static func grouped(_ value: Int64) -> String {
     var digits = Array(String(value.magnitude).utf8)
     var place = digits.count - 3
@@ -58,8 +59,7 @@ public enum Table {
     return (value < 0 ? "-" : "") + String(decoding: digits, as: UTF8.self)
   }
 
-  /// Thousandths, as a number with so many digits behind the point: of a whole where there are three, of a hundred where
-  /// there is one.
+  /// Thousandths as a number with this many digits after the decimal point: of a whole for three digits, of a percentage for one.
   static func fraction(_ thousandths: Int, _ digits: Int) -> String {
     let unit = digits == 3 ? 1000 : 10
     let magnitude = Int(thousandths.magnitude)

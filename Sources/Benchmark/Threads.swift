@@ -1,4 +1,4 @@
-import CFloor
+import CBaseline
 import CLinux
 import KVM
 import Machine
@@ -7,16 +7,18 @@ import Platform
 
 extension Benchmark {
   static let stop = Benchmark(
-    name: "stop", summary: "from stop() to the end of the run of a guest that spins on another thread", runs: 30
+    name: "stop", summary: "from stop() to the end of the run of a guest that loops on another thread", runs: 30
   ) { setting throws(BenchmarkError) in
     let system = try setting.openSystem()
-    let context = try setting.makeContext(FLOOR_GUEST_SPIN, system)
+    // From here on only the thread uses it, except for its stopper.
+    nonisolated(unsafe) let context = try setting.makeContext(BASELINE_GUEST_SPIN, system)
+    let stopper = context.stopper
     let failures = Failures()
     let gates = (0..<setting.runs).map { _ in Gate(count: 2) }
     let thread: Thread
     do throws(Errno) {
-      // One for all runs: where a vCPU's thread is another than before, KVM_RUN first waits for the kernel to forget the old
-      // one (synchronize_rcu), which takes 10 ms.
+      // One thread for all runs: if a vCPU changes its thread, KVM_RUN first waits for a grace period of RCU (synchronize_rcu), which
+      // takes 10 ms.
       thread = try Thread {
         for gate in gates {
           gate.pass()
@@ -29,59 +31,59 @@ extension Benchmark {
       gate.pass()
       rest()
       let start = Clock.monotonic
-      context.stop()
-      _ = context.waitUntilDone()
+      stopper.stop()
+      stopper.waitUntilDone()
       times.append(Clock.monotonic - start)
     }
     thread.join()
     try failures.check()
-    var floors = [Int64](repeating: 0, count: setting.runs)
-    try checkFloor(floor_stop(&floors, floors.count, restLength))
-    // What the process has done before makes it 47,000 instructions or 70,000 on the riscv64 board.
-    return [Measurement("stop", Samples(times), floor: Samples(floors), tolerance: 60)]
+    var baselines = [Int64](repeating: 0, count: setting.runs)
+    try checkBaseline(baseline_stop(&baselines, baselines.count, restLength))
+    // Depending on what the process has done before, it takes 47,000 or 70,000 instructions on the riscv64 board.
+    return [Measurement("stop", Samples(times), baseline: Samples(baselines), tolerance: 60)]
   }
 
   static let parallel = Benchmark(
-    name: "parallel", summary: "secure calls of so many contexts at a time: time that passes, by all their calls",
+    name: "parallel", summary: "secure calls of N contexts in parallel: elapsed time divided by the number of calls",
     runs: 5
   ) { setting throws(BenchmarkError) in
-    let processors = max(linux_processor_count(), 1)
+    let cpus = max(linux_processor_count(), 1)
     var counts: [Int] = []
     var next = 1
-    while next < processors {
+    while next < cpus {
       counts.append(next)
       next *= 2
     }
-    counts.append(processors)
+    counts.append(cpus)
     var found: [Measurement] = []
     for count in counts {
       var times: [Int64] = []
-      var floors: [Int64] = []
+      var baselines: [Int64] = []
       for _ in 0..<setting.runs {
         times.append(try setting.callTogether(count) / Int64(count * parallelCalls))
-        var floor: Int64 = 0
-        try checkFloor(floor_parallel(Int32(count), parallelCalls, &floor))
-        floors.append(floor / Int64(count * parallelCalls))
+        var baseline: Int64 = 0
+        try checkBaseline(baseline_parallel(Int32(count), parallelCalls, &baseline))
+        baselines.append(baseline / Int64(count * parallelCalls))
       }
-      // Where several run at a time, chance decides who waits for whom.
+      // With several in parallel, the order of waits is random.
       let tolerance = count == 1 ? 3 : 20
       found.append(
-        Measurement("parallel-\(count)", Samples(times), floor: Samples(floors), tolerance: tolerance))
+        Measurement("parallel-\(count)", Samples(times), baseline: Samples(baselines), tolerance: tolerance))
     }
     return found
   }
 }
 
-/// Calls that each context makes for `parallel`.
+/// Number of calls of each context for `parallel`.
 private let parallelCalls = 5000
 
 extension Setting {
-  /// The time that so many contexts take for their calls, each on a thread of its own.
+  /// The time for the calls of this many contexts, each on its own thread.
   fileprivate func callTogether(_ count: Int) throws(BenchmarkError) -> Int64 {
     let system = try openSystem()
     var contexts: [ExecCtx] = []
     for _ in 0..<count {
-      let context = try makeContext(FLOOR_GUEST_TIMES, system)
+      let context = try makeContext(BASELINE_GUEST_TIMES, system)
       context.setArguments(UInt64(parallelCalls), context.free, 0)
       contexts.append(context)
     }
@@ -91,6 +93,8 @@ extension Setting {
     var threads: [Thread] = []
     do throws(Errno) {
       for context in contexts {
+        // Its thread's alone until that is joined.
+        nonisolated(unsafe) let context = context
         threads.append(
           try Thread {
             guard gate.pass() else { return }
@@ -100,7 +104,7 @@ extension Setting {
           })
       }
     } catch {
-      gate.giveUp()
+      gate.release()
       for thread in threads { thread.join() }
       throw .host(error)
     }
@@ -110,67 +114,66 @@ extension Setting {
   }
 }
 
-/// The time from the first begin to the last end that threads tell.
-private final class Span: @unchecked Sendable {
-  private let lock = Lock()
-  // Read and written under the lock alone.
-  private var begin = Int64.max
-  private var end: Int64 = 0
+/// The time from the first start to the last end of several threads.
+private final class Span: Sendable {
+  private let ends = Guarded((begin: Int64.max, end: Int64(0)))
 
   func add(_ begin: Int64, _ end: Int64) {
-    lock.withLock {
-      self.begin = min(self.begin, begin)
-      self.end = max(self.end, end)
-    }
+    ends.withLock { $0 = (min($0.begin, begin), max($0.end, end)) }
   }
 
-  var length: Int64 { lock.withLock { end - begin } }
+  var length: Int64 { ends.withLock { $0.end - $0.begin } }
 }
 
-/// Holds threads until as many as it waits for have come, or none will come any more.
-final class Gate: @unchecked Sendable {
-  private let lock = Lock()
-  // Read and written under the lock alone.
-  private var missing: Int
-  private var isGivenUp = false
+/// Blocks threads until all that are expected have arrived, or one cannot arrive.
+final class Gate: Sendable {
+  private enum State {
+    case closed(missing: Int)
+    case open
+    case givenUp
+  }
 
-  init(count: Int) { missing = count }
+  private let state: Guarded<State>
 
-  /// - Returns: whether all have come.
+  init(count: Int) { state = Guarded(.closed(missing: count)) }
+
+  /// - Returns: whether all have arrived.
   @discardableResult
   func pass() -> Bool {
-    lock.withLock {
-      missing -= 1
-      if missing == 0 { lock.wakeAll() }
-      while missing > 0, !isGivenUp { lock.wait() }
-      return !isGivenUp
+    state.withLock { state in
+      if case .closed(let missing) = state { state = missing > 1 ? .closed(missing: missing - 1) : .open }
     }
+    state.wakeAll()
+    let isOpen = state.wait { state -> Bool? in
+      switch state {
+      case .closed: nil
+      case .open: true
+      case .givenUp: false
+      }
+    }
+    return isOpen ?? false
   }
 
-  /// Lets go of those that wait: the others cannot come.
-  func giveUp() {
-    lock.withLock {
-      isGivenUp = true
-      lock.wakeAll()
-    }
+  /// Releases the waiting threads, because another cannot arrive.
+  func release() {
+    state.withLock { $0 = .givenUp }
+    state.wakeAll()
   }
 }
 
-/// What went wrong on other threads: the first of it.
-private final class Failures: @unchecked Sendable {
-  private let lock = Lock()
-  // Read and written under the lock alone.
-  private var first: BenchmarkError?
+/// The first error on other threads.
+private final class Failures: Sendable {
+  private let first = Guarded<BenchmarkError?>(nil)
 
-  /// Runs a context, which must end so.
+  /// Runs a context, which must have this outcome.
   func run(_ context: ExecCtx, until wanted: Outcome) {
     var failure: BenchmarkError?
     do throws(ExecError) { if try context.run() != wanted { failure = .wrongEnd } } catch { failure = .run(error) }
     guard let failure else { return }
-    lock.withLock { if first == nil { first = failure } }
+    first.withLock { if $0 == nil { $0 = failure } }
   }
 
   func check() throws(BenchmarkError) {
-    if let first = lock.withLock({ first }) { throw first }
+    if let first = first.withLock({ $0 }) { throw first }
   }
 }

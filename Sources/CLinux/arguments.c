@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <poll.h>
 
-// Where Swift has no CommandLine of its own, and no C library hands its arguments on alike, the process's first stack has
-// them: the count, the words, a null pointer, then the environment (System V ABI, "Process Initialization").
+// Without CommandLine of Swift's runtime and a common interface of the C libraries, arguments are found on the initial
+// stack: the count, the strings, a null pointer, then the environment (System V ABI, "Process Initialization").
 static char **words_end(void) { return environ - 1; }
 
 int linux_argument_count(void) {
@@ -30,8 +30,24 @@ void linux_getopt_begin(void) { optind = 0; }
 
 int linux_getopt_index(void) { return optind; }
 
-// Where a standard stream is closed, the next descriptor that is opened would take its number, and what is meant for the
-// stream would reach that: so it gets a descriptor that refuses, as the closed one would.
+// The stack of the first thread grows up to a limit that the kernel checks each time (getrlimit(2), RLIMIT_STACK). The
+// stacks of other threads have the same size.
+enum { LEAST_STACK = 256 << 10 };
+
+void linux_ensure_stack(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur >= LEAST_STACK) return;
+  limit.rlim_cur = LEAST_STACK;
+  // Root may raise the hard limit.
+  if (limit.rlim_max < LEAST_STACK) limit.rlim_max = LEAST_STACK;
+  if (setrlimit(RLIMIT_STACK, &limit) == 0) return;
+  static const char words[] = "swiftlet: the stack is limited to less than 256 KiB: raise the limit (ulimit -s)\n";
+  if (write(STDERR_FILENO, words, sizeof words - 1) < 0) _exit(123);
+  _exit(123);
+}
+
+// If a standard stream is closed, the next descriptor that is opened would get its number, and data for the stream
+// would be written there. So it gets a descriptor that rejects reads and writes.
 void linux_fill_standard_streams(void) {
   struct pollfd streams[3] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
   if (poll(streams, 3, 0) <= 0) return;

@@ -1,12 +1,16 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-// The clock without a system call. The kernel maps a small shared object into every process, the vDSO, whose functions
-// read the clock in user mode (vdso(7)). The C library finds them by the object's hash table; musl 1.2.5 knows the one format
-// of it, and the arm64 kernel's object has the other since Linux 6.12, so this file looks by itself. A system call costs
-// ten times as much, and each guest that asks for the time would pay it.
+// Reads clocks without a system call. The kernel maps a small shared object into every process, the vDSO, whose
+// functions read the clock in user mode (vdso(7)). The C library finds them with the object's hash table; musl 1.2.5
+// supports only one format, and the arm64 kernel's object has the other one since Linux 6.12, so this file does the
+// lookup itself. A system call would take ten times as long, for each guest that gets the time.
 #include <elf.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "CLinux.h"
 
@@ -16,8 +20,8 @@
 #define CLOCK_FUNCTION "__vdso_clock_gettime"
 #endif
 
-// What the object's dynamic section tells (System V ABI, "Dynamic Section"; the GNU hash table has no page of its own there:
-// binutils' bfd/elflink.c, `bfd_elf_size_dynsym_hash_dynstr`).
+// Contents of the object's dynamic section (System V ABI, "Dynamic Section"; for the GNU hash table, which it does not
+// describe, binutils' bfd/elflink.c, `bfd_elf_size_dynsym_hash_dynstr`).
 struct object {
   const Elf64_Sym *symbols;
   const char *strings;
@@ -27,7 +31,8 @@ struct object {
 static uintptr_t find(const struct object *object, uintptr_t bias) {
   uint32_t hash = 5381;
   for (const char *c = CLOCK_FUNCTION; *c; c++) hash = hash * 33 + (unsigned char)*c;
-  // Number of buckets, first symbol in the table, words of 64 bits in a filter that is passed by; then filter, buckets, chains.
+  // Number of buckets, index of the first symbol, number of 64-bit words in a filter, which is not used; then filter,
+  // buckets, chains.
   const uint32_t *table = object->hash, *buckets = table + 4 + 2 * table[2], *chains = buckets + table[0];
   uint32_t index = table[0] ? buckets[hash % table[0]] : 0;
   if (index < table[1]) return 0;
@@ -41,7 +46,7 @@ static uintptr_t find(const struct object *object, uintptr_t bias) {
 }
 
 static uintptr_t find_clock(void) {
-  // The kernel's own object: what it says of itself is right.
+  // The object is the kernel's, and is not checked.
   uintptr_t base = getauxval(AT_SYSINFO_EHDR);
   if (!base) return 0;
   const Elf64_Ehdr *header = (const void *)base;
@@ -63,7 +68,7 @@ static uintptr_t find_clock(void) {
 }
 
 static int look_first(clockid_t clock, struct timespec *now);
-// Threads that look at the same time find the same, so no order is needed between them.
+// Threads that do the lookup at the same time get the same result, so no ordering is needed.
 static int (*clock_function)(clockid_t, struct timespec *) = look_first;
 
 static int look_first(clockid_t clock, struct timespec *now) {
@@ -79,10 +84,38 @@ int64_t linux_clock(clockid_t clock) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-// pthread_getcpuclockid(3), without the thread's handle: the kernel's CPUCLOCK_SCHED (2) of one thread (4).
+int64_t linux_clock_once(clockid_t clock) {
+  bool is_found = __atomic_load_n(&clock_function, __ATOMIC_RELAXED) != look_first;
+  return is_found ? linux_clock(clock) : linux_clock_of(clock);
+}
+
+int linux_clock_needs_calls(clockid_t clock) {
+  // Found before: the child can do nothing else.
+  linux_clock(clock);
+  pid_t pid = fork();
+  if (pid == 0) {
+    // The call kills the process (seccomp(2)). Not in strict mode: a process that has a filter, as in a container, cannot
+    // change to it.
+    struct sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_gettime, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0) _exit(2);
+    linux_clock(clock);
+    _exit(0);
+  }
+  int status;
+  if (pid < 0 || waitpid(pid, &status, 0) < 0) return -1;
+  return WIFSIGNALED(status) ? 1 : WEXITSTATUS(status) == 0 ? 0 : -1;
+}
+
+// pthread_getcpuclockid(3) without a pthread_t: the kernel's CPUCLOCK_SCHED (2) of a thread (4).
 int32_t linux_thread_clock(void) { return (int32_t)(~(uint32_t)linux_thread_id() << 3 | 6); }
 
 int64_t linux_clock_of(int32_t clock) {
   struct timespec now;
-  return clock_gettime(clock, &now) < 0 ? -1 : (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+  return syscall(SYS_clock_gettime, clock, &now) < 0 ? -1 : (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }

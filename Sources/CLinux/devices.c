@@ -5,8 +5,8 @@
 
 #include <sys/file.h>
 
-long linux_lock_file(int fd, int exclusive) {
-  // A lock of the open file, not of the process: it holds against another open of the same process, too.
+long linux_flock(int fd, int exclusive) {
+  // A lock of the open file description, not of the process: it also excludes another open file in the same process.
   return linux_result(flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB));
 }
 
@@ -24,7 +24,7 @@ long linux_transfer(int fd, bool write, void *bytes, size_t count, long offset) 
   return (long)done;
 }
 
-// By the signal's number: the event, plus one.
+// Indexed by signal number: the event, plus one.
 static volatile int watched[65];
 
 static void arrived(int signal) {
@@ -36,7 +36,7 @@ static void arrived(int signal) {
 long linux_watch_signal(int signal, int event) {
   if (signal < 1 || signal > 64) return -EINVAL;
   watched[signal] = event + 1;
-  // The handler stays: it does nothing from now on, and the sandbox lets no other be set.
+  // The handler stays installed without an effect, since the sandbox forbids to change it.
   if (event < 0) return 0;
   struct sigaction action = {.sa_handler = arrived, .sa_flags = SA_RESTART};
   return linux_result(sigaction(signal, &action, NULL));
@@ -50,11 +50,11 @@ static int name(struct sockaddr_un *address, const char *path) {
   return 0;
 }
 
-// Whether a file is a socket that nobody listens at.
+// Whether a file is a socket without a listener.
 static int is_abandoned(const struct sockaddr_un *address) {
   struct stat status;
   if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode)) return 0;
-  // Whoever listens may have more clients than it looks after: that is not waited for.
+  // The listener's queue may be full: do not wait.
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return 0;
   int abandoned = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno == ECONNREFUSED;
@@ -87,15 +87,15 @@ long linux_socket_remover(const char *paths) {
     if (process < 0) close(ends[0]);
     return process < 0 ? -(long)error : ends[0];
   }
-  // Signals to the process group are for the other one, of whose end this one has to see to.
+  // Signals to the process group are for the main process, whose end this one must survive.
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
-  // Nobody waits for this process at the other end of a pipe.
+  // This process must not keep pipes open.
   if (dup2(ends[1], 0) < 0) _exit(1);
-  linux_close_from(1);
+  linux_close_range(1);
   char byte;
-  // A byte, or the end.
+  // A byte, or the end of file.
   while (read(0, &byte, 1) < 0 && errno == EINTR) {
   }
   struct sockaddr_un address;

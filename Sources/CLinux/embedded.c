@@ -1,5 +1,5 @@
-// A correction to the runtime of Embedded Swift (6.3), whose own definitions are weak. Empty in ordinary builds, which have
-// glibc and the whole runtime.
+// Replaces a function of the Embedded Swift runtime (6.3), whose definitions are weak. Empty in ordinary builds, which
+// have glibc and the full runtime.
 #include <features.h>
 
 #ifndef __GLIBC__
@@ -7,11 +7,11 @@
 
 void *swift_retain(void *object);
 
-// The compiler takes the answer to be the argument, bits for bits, and goes on with it. The runtime's own answers the bare
-// address: a short string, which lives in those bits, came out of it broken.
+// The compiler assumes that the result has the same bits as the argument. The runtime's function returns the address
+// without tags, which corrupts a short string, since that is stored in those bits.
 void *swift_bridgeObjectRetain(void *object) {
   uintptr_t bits = (uintptr_t)object;
-  // The highest bit: no object that is counted. The other bits of the mask are tags.
+  // The highest bit: not reference-counted. The other bits of the mask are tags.
   void *address = (void *)(bits & 0x8ffffffffffffff8);
   if (!(bits >> 63) && address) swift_retain(address);
   return object;

@@ -1,4 +1,5 @@
-// What Debian's archives and the Swift library expect of glibc and musl does not have. Empty with glibc.
+// Functions that Debian's static libraries and the Swift library need from glibc, and musl does not have. Empty with
+// glibc.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,8 +26,8 @@ void arc4random_buf(void *to, size_t count) {
   }
 }
 
-// Swift's every allocation comes here. musl allocates more than was asked for and cuts off what is in front, whatever the
-// alignment is; its malloc aligns to 16 bytes by itself.
+// All allocations of Swift. musl's posix_memalign allocates more and frees the excess for any alignment, but its malloc
+// aligns to 16 bytes.
 int posix_memalign(void **made, size_t alignment, size_t size) {
   void *memory = alignment <= 16 ? malloc(size) : aligned_alloc(alignment, size);
   if (!memory) return ENOMEM;
@@ -34,8 +35,8 @@ int posix_memalign(void **made, size_t alignment, size_t size) {
   return 0;
 }
 
-// C23's number parsing, and the checked calls of -D_FORTIFY_SOURCE: the size that they check is their third argument, and
-// the compiler has proved the buffer to be that large, or does not know.
+// C23's number parsing, and the checked functions of -D_FORTIFY_SOURCE. The size that they check is the third argument;
+// the compiler has verified it, or does not know it.
 long long __isoc23_strtoll(const char *text, char **end, int base) { return strtoll(text, end, base); }
 unsigned long __isoc23_strtoul(const char *text, char **end, int base) { return strtoul(text, end, base); }
 

@@ -10,12 +10,14 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 
-// Numbers and structures that an old header lacks; the same on every architecture.
+// Numbers and structures that old headers lack; the same for all architectures.
 enum { CLOSE_RANGE = 436, LANDLOCK_CREATE_RULESET = 444, LANDLOCK_RESTRICT_SELF = 446 };
-// What the first version of Landlock can handle: every kind of access there was in Linux 5.13.
+// All accesses that the first version of Landlock handles (Linux 5.13).
 static const uint64_t landlock_accesses = 0x1fff;
 
-long linux_close_from(int first) {
+long linux_dup_to(int from, int to) { return linux_result(dup2(from, to)); }
+
+long linux_close_range(int first) {
   long result = linux_result(syscall(CLOSE_RANGE, first, ~0u, 0));
   if (result != -ENOSYS) return result;
   for (int fd = first; fd < 1024; fd++) close(fd);
@@ -30,14 +32,21 @@ long linux_drop_capabilities(void) {
   return linux_result(syscall(SYS_capset, &header, none));
 }
 
-long linux_become(unsigned user, unsigned group) {
+long linux_setresuid(unsigned user, unsigned group) {
+  // That value would mean "unchanged".
+  if (user == (unsigned)-1 || group == (unsigned)-1) return -EINVAL;
   if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0) return -(long)errno;
   return linux_result(setresuid(user, user, user));
 }
 
-long linux_hide_memory(void) { return linux_result(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)); }
+long linux_clear_dumpable(void) { return linux_result(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)); }
 
-long linux_no_new_privileges(void) { return linux_result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); }
+long linux_set_no_new_privs(void) { return linux_result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); }
+
+bool linux_has_landlock(void) {
+  enum { VERSION = 1 };  // LANDLOCK_CREATE_RULESET_VERSION
+  return syscall(LANDLOCK_CREATE_RULESET, NULL, 0, VERSION) > 0;
+}
 
 long linux_landlock(void) {
   long rules = linux_result(syscall(LANDLOCK_CREATE_RULESET, &landlock_accesses, sizeof landlock_accesses, 0));
@@ -61,7 +70,7 @@ long linux_seccomp(const struct linux_filter *filter) {
 
 static void limit(int resource, rlim_t most) {
   struct rlimit limit = {.rlim_cur = most, .rlim_max = most};
-  // It fails for what is higher than before alone.
+  // It only fails for a higher value than the current one.
   setrlimit(resource, &limit);
 }
 

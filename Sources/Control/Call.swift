@@ -1,19 +1,20 @@
 import JSON
 
-/// A method call, as a Varlink message has it.
+/// A method call: a Varlink message from a client.
 public struct Call: Equatable, Sendable {
-  /// The interface's and the method's name: `org.varlink.service.GetInfo`.
+  /// The name of the interface and the method: `org.varlink.service.GetInfo`.
   public let method: String
-  /// An object; empty where the message has none.
+  /// An object; empty if the message has none.
   public let parameters: JSONValue
-  /// Whether the caller takes several replies.
+  /// Whether the caller accepts several replies.
   public let more: Bool
-  /// Whether the caller takes no reply at all.
+  /// Whether the caller expects no reply.
   public let oneway: Bool
 
-  /// The interface's name: what stands before the last dot.
+  /// The name of the interface: the part before the last dot.
   public var interface: Substring { method[..<(method.lastIndex(of: ".") ?? method.startIndex)] }
 
+  /// A call of a method, by its full name.
   public init(_ method: String, _ parameters: JSONValue = .object([]), more: Bool = false, oneway: Bool = false) {
     self.method = method
     self.parameters = parameters
@@ -21,8 +22,8 @@ public struct Call: Equatable, Sendable {
     self.oneway = oneway
   }
 
-  /// Reads a message.
-  /// - Returns: nil for what is no call: then the connection is of no use any more.
+  /// Decodes a message.
+  /// - Returns: nil if it is not a call; the connection cannot continue then.
   public init?(message: [UInt8]) {
     guard let value = message.withUnsafeBytes({ JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }),
       case .string(let method)? = value["method"]
@@ -45,7 +46,7 @@ public struct Call: Equatable, Sendable {
     self.oneway = oneway
   }
 
-  /// The message, its zero byte included.
+  /// The message, including its zero byte.
   public var message: [UInt8] {
     var members = [JSONMember("method", .string(method)), JSONMember("parameters", parameters)]
     if more { members.append(JSONMember("more", .bool(true))) }
@@ -54,26 +55,28 @@ public struct Call: Equatable, Sendable {
   }
 }
 
-/// A reply, as a Varlink message has it.
+/// A reply: a Varlink message to a client.
 public struct Reply: Equatable, Sendable {
   /// An object.
   public let parameters: JSONValue
-  /// The error's full name; nil for success.
+  /// The full name of the error; nil for success.
   public let error: String?
   /// Whether another reply to the same call follows.
   public let continues: Bool
 
+  /// A reply with these parameters.
   public init(_ parameters: JSONValue, error: String? = nil, continues: Bool = false) {
     self.parameters = parameters
     self.error = error
     self.continues = continues
   }
 
+  /// An error reply.
   public init(_ error: ControlError) {
     self.init(error.parameters, error: error.name)
   }
 
-  /// Reads a message; nil for what is no reply.
+  /// Decodes a message; nil if it is not a reply.
   public init?(message: [UInt8]) {
     guard let value = message.withUnsafeBytes({ JSONValue(parsing: $0, depthLimit: MessageBuffer.depthLimit) }),
       case .object = value
@@ -83,7 +86,7 @@ public struct Reply: Equatable, Sendable {
     parameters = value["parameters"] ?? .object([])
   }
 
-  /// The message, its zero byte included.
+  /// The message, including its zero byte.
   public var message: [UInt8] {
     var members: [JSONMember] = []
     if let error { members.append(JSONMember("error", .string(error))) }
@@ -94,6 +97,6 @@ public struct Reply: Equatable, Sendable {
 }
 
 extension JSONValue {
-  /// As text, and a zero byte.
+  /// As text, with a zero byte.
   fileprivate var message: [UInt8] { (encoded ?? Array("{}".utf8)) + [0] }
 }

@@ -1,25 +1,37 @@
 import JSON
+import Launch
 
-/// The errors that a call can be answered with: those of the interface, and those that Varlink has for every one.
+/// The errors in replies: those of the control interface, and those of every Varlink service.
 public enum ControlError: Error, Equatable, Sendable {
+  /// There is no applet with this name.
   case noSuchApplet(String)
+  /// An applet with this name exists already.
   case nameTaken(String)
+  /// The applet's state does not allow this.
   case wrongState(String, state: String)
+  /// The image cannot be read, or is not valid.
   case badImage(String, reason: String)
+  /// The host cannot do this, with a description.
   case hostFailure(String)
+  /// The applet was not started for this.
   case notAllowed(String, reason: String)
+  /// The range is not completely in the applet's memory.
   case badAddress(String, address: String)
+  /// The daemon is shutting down.
   case shuttingDown
   /// org.varlink.service.InterfaceNotFound
   case interfaceNotFound(String)
   /// org.varlink.service.MethodNotFound
   case methodNotFound(String)
-  /// org.varlink.service.InvalidParameter, by the parameter's name.
+  /// org.varlink.service.InvalidParameter, with the parameter's name.
   case invalidParameter(String)
   /// org.varlink.service.PermissionDenied
   case permissionDenied
   /// org.varlink.service.ExpectedMore
   case expectedMore
+
+  /// The error that replaces a reply that is too long for a message.
+  public static let replyTooLong = ControlError.hostFailure("the reply has more than \(MessageBuffer.limit >> 20) MiB")
 
   /// The full name.
   public var name: String {
@@ -40,7 +52,7 @@ public enum ControlError: Error, Equatable, Sendable {
     }
   }
 
-  /// The parameters of the error's reply.
+  /// The parameters of the error reply.
   public var parameters: JSONValue {
     switch self {
     case .noSuchApplet(let name), .nameTaken(let name): .object([JSONMember("name", .string(name))])
@@ -62,8 +74,24 @@ public enum ControlError: Error, Equatable, Sendable {
 }
 
 extension Reply {
-  /// An error's reply in words, for people; nil where it is no error.
-  public var complaint: String? {
+  /// A message for an error reply to a method, with what to do next; nil if the reply is not an error.
+  public func errorText(of method: String) -> String? {
+    guard error == "org.swiftlet.Control.WrongState", case .string(let name)? = parameters["name"],
+      case .string(let state)? = parameters["state"]
+    else { return errorText }
+    let applet = name.printable()
+    let advice =
+      switch method {
+      case "Remove": "stop it first, or use swiftlet rm -f \(applet)"
+      case "Stop", "Kill": "it has ended already; swiftlet restart \(applet) starts it again"
+      case "StartAgain": "it was stopped meanwhile; swiftlet restart \(applet) starts it again"
+      default: "this needs a running applet; swiftlet restart \(applet) starts it again"
+      }
+    return "\(applet) is \(state.printable()): \(advice)"
+  }
+
+  /// A message for an error reply; nil if the reply is not an error.
+  public var errorText: String? {
     guard let error else { return nil }
     func text(_ name: String) -> String {
       if case .string(let text)? = parameters[name] { return text.printable() }
@@ -72,22 +100,22 @@ extension Reply {
     switch error {
     case "org.swiftlet.Control.NoSuchApplet": return "there is no applet \(text("name")): swiftlet ps lists them"
     case "org.swiftlet.Control.NameTaken":
-      return "an applet \(text("name")) exists already: swiftlet rm \(text("name")) forgets it once it has ended"
-    case "org.swiftlet.Control.WrongState": return "\(text("name")) is \(text("state")): this cannot be done now"
+      return "an applet \(text("name")) exists already: remove it with swiftlet rm \(text("name")) after it has ended"
+    case "org.swiftlet.Control.WrongState": return "\(text("name")) is \(text("state")): not possible in this state"
     case "org.swiftlet.Control.BadImage": return "\(text("image")): \(text("reason"))"
     case "org.swiftlet.Control.HostFailure": return text("reason")
     case "org.swiftlet.Control.NotAllowed": return "\(text("name")): \(text("reason"))"
     case "org.swiftlet.Control.BadAddress":
-      return "\(text("name")): not all of this at \(text("address")) is its memory"
-    case "org.swiftlet.Control.ShuttingDown": return "the daemon is ending"
+      return "\(text("name")): the range at \(text("address")) is not entirely in its memory"
+    case "org.swiftlet.Control.ShuttingDown": return "the daemon is shutting down"
     case "org.varlink.service.InvalidParameter":
       let parameter = text("parameter")
-      return AppletLimits.namesOfControlGroups.contains(parameter)
-        ? "the daemon has no control group to limit \(parameter) by: give it one (swiftlet help daemon, --cgroup)"
-        : "the daemon refuses the value of \(parameter)"
+      return GuestLimits.namesOfControlGroups.contains(parameter)
+        ? "the daemon has no control group, which \(parameter) needs: start it with --cgroup (see swiftlet help daemon)"
+        : "the daemon rejected the value of \(parameter)"
     case "org.varlink.service.PermissionDenied":
-      return "the daemon does not let this user in: join the socket's group, or ask root"
-    default: return "the daemon answers \(error.printable())"
+      return "permission denied by the daemon: add this user to the socket's group"
+    default: return "the daemon returned error \(error.printable())"
     }
   }
 }

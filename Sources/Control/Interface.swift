@@ -1,19 +1,19 @@
 import CInterface
 import JSON
 
-/// What the daemon says of itself: org.varlink.service, and the description of its own interface.
+/// The interfaces of the daemon: org.varlink.service, and the description of its own.
 public enum Interface {
-  /// The name of Swiftlet's own interface.
+  /// The name of the control interface.
   public static let name = "org.swiftlet.Control"
 
-  /// The description, as the file in share/varlink has it.
+  /// The description, from the file in share/varlink.
   public static var description: String {
-    // Bytes of the program's own, of exactly this number.
+    // Static bytes, of exactly this number.
     String(
       decoding: UnsafeRawBufferPointer(start: swiftlet_interface(), count: swiftlet_interface_size()), as: UTF8.self)
   }
 
-  /// The interface that every Varlink service has (https://varlink.org/Service).
+  /// The interface that every Varlink service implements (https://varlink.org/Service).
   static let serviceDescription = """
     # The interface that every Varlink service has.
     interface org.varlink.service
@@ -50,7 +50,7 @@ public enum Interface {
 
     """
 
-  /// Answers a call of org.varlink.service.
+  /// Executes a call of org.varlink.service.
   public static func service(_ call: Call, version: String) throws(ControlError) -> JSONValue {
     switch call.method {
     case "org.varlink.service.GetInfo":

@@ -1,9 +1,11 @@
 import JSON
+import Platform
 
-/// A call's parameters, read with their types; a missing one and a null one are the same.
+/// A call's parameters, with type checks; a missing parameter is equal to null.
 public struct Parameters {
   private let value: JSONValue
 
+  /// The parameters in an object.
   public init(_ value: JSONValue) { self.value = value }
 
   private subscript(name: String) -> JSONValue? {
@@ -11,55 +13,62 @@ public struct Parameters {
     return found == .null ? nil : found
   }
 
+  /// Whether a parameter is present and not null.
   public func has(_ name: String) -> Bool { self[name] != nil }
 
+  /// A string without a zero byte; nil if it is missing.
   public func string(_ name: String) throws(ControlError) -> String? {
     guard let value = self[name] else { return nil }
-    // A zero byte would end the string early wherever the kernel reads it.
-    guard case .string(let text) = value, !text.utf8.contains(0) else { throw .invalidParameter(name) }
+    // The kernel would end the string at a zero byte.
+    guard case .string(let text) = value, !text.hasZero else { throw .invalidParameter(name) }
     return text
   }
 
+  /// A boolean; false if it is missing.
   public func bool(_ name: String) throws(ControlError) -> Bool {
     guard let value = self[name] else { return false }
     guard case .bool(let flag) = value else { throw .invalidParameter(name) }
     return flag
   }
 
+  /// An integer in a range; nil if it is missing.
   public func integer(_ name: String, in range: ClosedRange<Int64>) throws(ControlError) -> Int64? {
     guard let value = self[name] else { return nil }
     guard case .integer(let number) = value, range.contains(number) else { throw .invalidParameter(name) }
     return number
   }
 
+  /// An array of strings without zero bytes; empty if it is missing.
   public func strings(_ name: String) throws(ControlError) -> [String] {
     var found: [String] = []
     for value in try array(name) {
-      guard case .string(let text) = value, !text.utf8.contains(0) else { throw .invalidParameter(name) }
+      guard case .string(let text) = value, !text.hasZero else { throw .invalidParameter(name) }
       found.append(text)
     }
     return found
   }
 
+  /// An array; empty if it is missing.
   public func array(_ name: String) throws(ControlError) -> [JSONValue] {
     guard let value = self[name] else { return [] }
     guard case .array(let values) = value else { throw .invalidParameter(name) }
     return values
   }
 
+  /// The parameters in a nested object; nil if it is missing.
   public func object(_ name: String) throws(ControlError) -> Parameters? {
     guard let value = self[name] else { return nil }
     guard case .object = value else { throw .invalidParameter(name) }
     return Parameters(value)
   }
 
-  /// The name of an applet that must be there.
+  /// The name of an applet, which must be present.
   public func name() throws(ControlError) -> String {
     guard let name = try string("name"), AppletName.isValid(name) else { throw .invalidParameter("name") }
     return name
   }
 
-  /// A 64-bit number in hexadecimal digits.
+  /// A 64-bit number in hexadecimal.
   public func address(_ name: String) throws(ControlError) -> UInt64 {
     guard let text = try string(name), text.hasPrefix("0x"), let number = UInt64(text.dropFirst(2), radix: 16) else {
       throw .invalidParameter(name)
@@ -67,6 +76,7 @@ public struct Parameters {
     return number
   }
 
+  /// Bytes in base64; nil if the parameter is missing.
   public func bytes(_ name: String) throws(ControlError) -> [UInt8]? {
     guard let text = try string(name) else { return nil }
     guard let bytes = Base64.decode(text) else { throw .invalidParameter(name) }
@@ -74,41 +84,63 @@ public struct Parameters {
   }
 }
 
-/// Names of applets: also names of folders, so nothing that could lead elsewhere.
+/// Names of applets. They are names of directories too, so they cannot be paths.
 public enum AppletName {
+  /// Whether a name is valid: 1 to 64 letters, digits, "-", "_" and ".", the first a letter or digit.
   public static func isValid(_ name: String) -> Bool {
     guard (1...64).contains(name.utf8.count), let first = name.utf8.first, isLetterOrDigit(first) else { return false }
-    return name.utf8.allSatisfy { isLetterOrDigit($0) || $0 == 0x2d || $0 == 0x2e || $0 == 0x5f }
+    return name.utf8.allSatisfy {
+      isLetterOrDigit($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_")
+    }
   }
 
   private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
     switch byte {
-    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+    case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "a")...UInt8(ascii: "z"):
+      true
     default: false
     }
   }
 }
 
 extension String {
-  /// One line of this text for a terminal or a log: control characters, which a terminal may obey, become question marks.
-  /// - Parameter most: bytes at which it is cut.
-  public func printable(most: Int = .max) -> String {
+  /// This text as one line for a terminal or a log. Control characters, which a terminal may interpret, and characters that are
+  /// invisible or change the order of others become question marks.
+  /// - Parameter maxBytes: maximum length, in bytes.
+  public func printable(maxBytes: Int = .max) -> String {
     var line = ""
     var count = 0
     for scalar in unicodeScalars {
-      let shown: Unicode.Scalar = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) ? "?" : scalar
+      let shown: Unicode.Scalar = Self.isHidden(scalar.value) ? "?" : scalar
       count += UTF8.width(shown)
-      if count > most { break }
+      if count > maxBytes { break }
       line.unicodeScalars.append(shown)
     }
     return line
   }
+
+  private static func isHidden(_ value: UInt32) -> Bool {
+    if value < 0x7f { return value < 0x20 }
+    return hidden.contains { $0.contains(value) }
+  }
+
+  /// Control characters from DEL on, line separators, and Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), which
+  /// includes zero-width characters and controls of the writing direction.
+  private static var hidden: [ClosedRange<UInt32>] {
+    [
+      0x7f...0x9f, 0xad...0xad, 0x34f...0x34f, 0x61c...0x61c, 0x115f...0x1160, 0x17b4...0x17b5, 0x180b...0x180f,
+      0x200b...0x200f, 0x2028...0x202e, 0x2060...0x206f, 0x3164...0x3164, 0xfe00...0xfe0f, 0xfeff...0xfeff,
+      0xffa0...0xffa0, 0xfff0...0xfffb, 0x1bca0...0x1bca3, 0x1d173...0x1d17a, 0xe0000...0xe0fff,
+    ]
+  }
 }
 
-/// Bytes as text: RFC 4648, section 4, with padding.
+/// Base64: RFC 4648, section 4, with padding.
 public enum Base64 {
   private static let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
+  /// The text for bytes.
   public static func encode(_ bytes: [UInt8]) -> String {
     var text: [UInt8] = []
     text.reserveCapacity((bytes.count + 2) / 3 * 4)
@@ -123,7 +155,7 @@ public enum Base64 {
     return String(decoding: text, as: UTF8.self)
   }
 
-  /// - Returns: nil for what is not base64.
+  /// - Returns: nil if it is not base64.
   public static func decode(_ text: String) -> [UInt8]? {
     var bytes: [UInt8] = []
     let text = Array(text.utf8)

@@ -1,30 +1,28 @@
 import Machine
 
 extension MachineDescription {
-  /// The machine of a secure context.
+  /// The hardware of a secure context.
   ///
-  /// Its tree is written at each start, and costs some hundred instructions a node and property: what an applet cannot use,
-  /// it is not told.
+  /// Its tree is written at each start, at a cost of some hundred instructions for a node or property. Therefore it has only what
+  /// an applet can use.
   /// - Parameters:
-  ///   - applet: where its memory lies.
-  ///   - arguments: its name and arguments, each ended by a zero byte.
+  ///   - applet: the layout of its memory.
+  ///   - arguments: its name and arguments, each terminated by a zero byte.
   public init(applet layout: SecureLayout, architecture: Architecture, arguments: [UInt8]) {
     self.init(
-      architecture: architecture, kind: .applet,
-      memory: [layout.image, layout.stack, layout.heap].filter { !$0.isEmpty },
-      processors: Processors())
+      architecture: architecture, kind: .applet, memory: layout.memory, cpus: CPUs())
     chosen.arguments = arguments
-    hypervisor = Hypervisor(method: architecture == .arm64 ? .svc : .ecall)
+    hypervisor = Hypervisor(method: architecture.facts.appletCall)
   }
 
-  /// Bytes that the tree of a secure context with so many bytes of arguments can need.
-  public static func treeRoom(_ argumentSize: Int, _ changes: TreeChanges) -> UInt64 {
-    changes.room(2048 + UInt64(argumentSize))
+  /// Maximum size of a secure context's tree, in bytes, with arguments of this size.
+  public static func maxTreeSize(_ argumentSize: Int, _ changes: TreeChanges) -> UInt64 {
+    changes.maxSize(2048 + UInt64(argumentSize))
   }
 }
 
 extension MachineDescription {
-  /// Adds memory that another guest has, too. A program's own use of memory must leave it alone.
+  /// Adds memory that is shared with another guest. The program must not use it as its own.
   package mutating func share(_ range: Range<UInt64>) {
     memory.append(range)
     if kind == .program { reserved.insert(ReservedMemory(name: "shared", range: range, isUnmapped: false), at: 0) }
@@ -32,19 +30,19 @@ extension MachineDescription {
 }
 
 extension MachineDescription {
-  /// The machine of a bare-metal program in system mode.
+  /// The hardware of a program in system mode.
   public init(program layout: ProgramLayout, architecture: Architecture, arguments: [UInt8]) {
-    self.init(architecture: architecture, kind: .program, memory: [layout.memory], processors: Processors())
+    self.init(architecture: architecture, kind: .program, memory: [layout.memory], cpus: CPUs())
     reserved = [
       ReservedMemory(name: "device-tree", range: layout.deviceTree, isUnmapped: false),
       ReservedMemory(name: "monitor", range: layout.monitor, isUnmapped: false),
     ]
     chosen.arguments = arguments
-    hypervisor = Hypervisor(method: architecture == .arm64 ? .hvc : .sbi)
+    hypervisor = Hypervisor(method: architecture.facts.programCall)
   }
 
-  /// Bytes that the tree of a program with so many bytes of arguments, on so many processors, can need.
-  public static func treeRoom(program argumentSize: Int, processors: Int, _ changes: TreeChanges) -> UInt64 {
-    changes.room(8192 + UInt64(argumentSize) + UInt64(processors) * 1024)
+  /// Maximum size of a program's tree, in bytes, with arguments of this size and this number of CPUs.
+  public static func maxTreeSize(program argumentSize: Int, cpus: Int, _ changes: TreeChanges) -> UInt64 {
+    changes.maxSize(8192 + UInt64(argumentSize) + UInt64(cpus) * 1024)
   }
 }

@@ -1,81 +1,84 @@
 import CLibFDT
 
-/// Why a device tree could not be written, read or changed.
-public enum DeviceTreeError: Error, Equatable {
-  /// It needs more bytes than there is room for.
-  case noRoom(bytes: Int)
-  /// libfdt refused: a negative number of its own (FDT_ERR_…).
+/// Why a device tree cannot be written, read or changed.
+public enum DeviceTreeError: Error, Equatable, CustomStringConvertible {
+  /// It needs more space than the layout has; `bytes` is the available size.
+  case noSpace(bytes: Int)
+  /// An error of libfdt, as a negative number (FDT_ERR_…).
   case library(Int32)
-  /// A file that the user gave.
+  /// An error in a user's file.
   case file(TreeFile, Problem)
 
   /// One of the files of `TreeChanges`.
   public enum TreeFile: Equatable, Sendable {
+    /// The tree that replaces the generated one.
     case replacement
-    /// An overlay by its number among them.
+    /// An overlay, by its index.
     case overlay(Int)
   }
 
-  /// What is wrong with it.
+  /// The error in a file.
   public enum Problem: Equatable, Sendable {
-    /// No flattened device tree, or a damaged one: libfdt's number.
+    /// Not a flattened device tree, or a damaged one, with libfdt's error number.
     case malformed(Int32)
-    /// More bytes than `TreeChanges.mostBytes`, or nodes deeper than `TreeChanges.mostDepth`.
+    /// It has more than `TreeChanges.maxBytes` bytes, or nodes deeper than `TreeChanges.maxDepth`.
     case tooLarge, tooDeep
-    /// An overlay that does not apply to the tree: libfdt's number.
+    /// An overlay that cannot be applied to the tree, with libfdt's error number.
     case doesNotApply(Int32)
-    /// The tree would not fit its room.
-    case noRoom(bytes: Int)
-    /// The tree says something else of the machine than is so: the node, and what.
+    /// The resulting tree would be too large; `bytes` is the available size.
+    case noSpace(bytes: Int)
+    /// The tree contradicts the guest's hardware: the node and the contradiction.
     case contradicts(String, Contradiction)
   }
 
-  /// What a tree can get wrong about its machine.
+  /// Contradictions between a tree and the guest's hardware.
   public enum Contradiction: Equatable, Sendable {
-    /// Addresses and sizes of two cells each, at the root and for reserved memory.
+    /// Addresses and sizes must have two cells each, at the root and for reserved memory.
     case cells
-    /// Memory where there is none.
+    /// Memory that does not exist.
     case memory
-    /// A processor that there is not, or something that processors cannot do.
-    case processor, instructions
-    /// Memory that the monitor uses is not reserved.
+    /// A CPU that does not exist, or an ISA extension that the CPUs do not have.
+    case cpu, instructions
+    /// Memory of the monitor that is not reserved.
     case unreserved
-    /// An initial file system that is elsewhere, or is not.
+    /// Wrong address of the initrd.
     case initrd
-    /// A device that there is not.
+    /// A device that does not exist.
     case device
-    /// A property that says something else.
+    /// A property with another value.
     case property(String)
   }
 
-  /// What happened, in words that go behind the name of what it happened to: the file's, where it is about one.
+  /// The error, without the name of the file.
   public var description: String {
     switch self {
-    case .noRoom(let bytes): "the device tree does not fit \(bytes) bytes: give it fewer or shorter arguments"
-    case .library(let code): "the device tree library refuses: \(Self.words(code))"
+    case .noSpace(let bytes): "the device tree does not fit \(bytes) bytes: give it fewer or shorter arguments"
+    case .library(let code): "libfdt: \(Self.words(code))"
     case .file(_, let problem): problem.description
     }
   }
 
-  /// libfdt's own words for an error number of its.
+  /// libfdt's message for an error number.
   static func words(_ code: Int32) -> String { String(cString: fdt_strerror(code)) }
 }
 
 extension DeviceTreeError.Problem {
+  /// The error, in words that follow the name of the file.
   public var description: String {
     switch self {
-    case .malformed(-FDT_ERR_BADMAGIC): "no flattened device tree: compile it with dtc"
+    case .malformed(-FDT_ERR_BADMAGIC): "not a flattened device tree: compile it with dtc"
     case .malformed(-FDT_ERR_TRUNCATED): "a truncated device tree: copy or compile it again"
     case .malformed(let code): "a damaged device tree (\(DeviceTreeError.words(code))): copy or compile it again"
-    case .tooLarge: "larger than \(TreeChanges.mostBytes >> 10) KiB, the most that a device tree may have here"
-    case .tooDeep: "its nodes are deeper than \(TreeChanges.mostDepth) levels"
+    case .tooLarge: "larger than \(TreeChanges.maxBytes >> 10) KiB, the maximum size of a device tree"
+    case .tooDeep: "its nodes are nested deeper than \(TreeChanges.maxDepth) levels"
     case .doesNotApply(-FDT_ERR_NOTFOUND):
-      "the overlay does not apply: it is for a node or label that the machine's tree does not have (swiftlet dtb shows it)"
+      "the overlay does not apply: its target node or label is not in the guest's tree (see swiftlet dtb)"
     case .doesNotApply(-FDT_ERR_BADPHANDLE):
-      "the overlay does not apply: it refers to a node that the machine's tree does not have (swiftlet dtb shows it)"
+      "the overlay does not apply: it refers to a node that is not in the guest's tree (see swiftlet dtb)"
     case .doesNotApply(let code): "the overlay does not apply: \(DeviceTreeError.words(code))"
-    case .noRoom(let bytes): "with it the device tree does not fit \(bytes) bytes"
-    case .contradicts(let node, let contradiction): "contradicts the machine: \(node) \(contradiction.description)"
+    case .noSpace(let bytes): "with it the device tree does not fit \(bytes) bytes"
+    case .contradicts(let node, let contradiction):
+      "contradicts the guest's hardware: \(node) \(contradiction.description)"
     }
   }
 }
@@ -84,13 +87,20 @@ extension DeviceTreeError.Contradiction {
   var description: String {
     switch self {
     case .cells: "must have #address-cells and #size-cells of 2"
-    case .memory: "is memory that the machine does not have"
-    case .processor: "is a processor that the machine does not have"
-    case .instructions: "names instructions that the processor does not have"
-    case .unreserved: "is the monitor's, and must be in /reserved-memory"
-    case .initrd: "says that the initial file system is where it is not"
-    case .device: "is a device that the machine does not have"
-    case .property(let name): "has another \(name)"
+    case .memory: "is memory that the guest does not have"
+    case .cpu: "is a CPU that the guest does not have"
+    case .instructions: "has an extension that the CPU does not have"
+    case .unreserved: "is used by the monitor and must be in /reserved-memory"
+    case .initrd: "has a wrong address of the initrd"
+    case .device: "is a device that the guest does not have"
+    case .property(let name): "has a different \(name)"
     }
   }
+}
+
+/// A contradiction between a tree and the guest's hardware.
+struct ContradictionError: Error {
+  /// Path of the node.
+  let node: String
+  let what: DeviceTreeError.Contradiction
 }

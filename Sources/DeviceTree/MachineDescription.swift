@@ -1,51 +1,59 @@
 import Machine
 
-/// What a guest's machine consists of. Memory and devices are made from it and the device tree is written from it, so that
-/// the two cannot disagree.
+/// The hardware of a guest. Its memory and devices are created from it, and the device tree is generated from it, so that they
+/// agree.
 ///
-/// Addresses are guest-physical; ranges are whole pages unless said otherwise.
+/// Addresses are guest-physical; ranges are whole pages unless stated otherwise.
 public struct MachineDescription: Sendable {
-  /// What runs on the machine.
+  /// The kind of guest.
   public enum Kind: Sendable {
-    /// A secure context: user mode behind the shim.
+    /// A secure context: user mode, with the shim.
     case applet
-    /// A bare-metal program in system mode.
+    /// A program in system mode.
     case program
-    /// Linux, or another operating system that boots the same way.
+    /// Linux, or another operating system with its boot protocol.
     case linux
   }
 
+  /// The architecture of the guest.
   public var architecture: Architecture
+  /// What runs in the VM.
   public var kind: Kind
-  /// The memory that the guest may use, by ascending address; memory that it shares behind it.
+  /// Memory of the guest, by ascending address; shared memory follows it.
   public var memory: [Range<UInt64>]
-  /// Parts of the memory that the guest must leave alone, by ascending address.
+  /// Parts of the memory that the guest must not use, by ascending address.
   public var reserved: [ReservedMemory] = []
-  public var processors: Processors
-  /// nil where the guest has none; then nothing in `serial` and `virtio` has an interrupt.
+  /// The CPUs.
+  public var cpus: CPUs
+  /// nil for none; then no device in `serial` and `virtio` has an interrupt.
   public var interruptController: InterruptController?
+  /// The serial port; nil for none.
   public var serial: SerialPort?
   /// virtio devices with the MMIO transport, by ascending address.
   public var virtio: [DeviceWindow] = []
+  /// The parameters of the boot.
   public var chosen = Chosen()
   /// nil for no node.
   public var hypervisor: Hypervisor?
 
-  public init(architecture: Architecture, kind: Kind, memory: [Range<UInt64>], processors: Processors) {
+  /// A guest with memory and CPUs, and without devices.
+  public init(architecture: Architecture, kind: Kind, memory: [Range<UInt64>], cpus: CPUs) {
     self.architecture = architecture
     self.kind = kind
     self.memory = memory
-    self.processors = processors
+    self.cpus = cpus
   }
 
-  /// A part of the memory with a use of its own (Devicetree Specification, 3.5 "/reserved-memory").
+  /// A reserved part of the memory (Devicetree Specification, 3.5 "/reserved-memory").
   public struct ReservedMemory: Sendable {
     /// The node's name, without the address.
     public var name: StaticString
+    /// Guest-physical addresses.
     public var range: Range<UInt64>
-    /// Whether the guest must not even map it.
+    /// Whether the guest must not map it either (`no-map`).
     public var isUnmapped: Bool
 
+    /// A range of reserved memory.
     public init(name: StaticString, range: Range<UInt64>, isUnmapped: Bool) {
       self.name = name
       self.range = range
@@ -53,111 +61,104 @@ public struct MachineDescription: Sendable {
     }
   }
 
-  public struct Processors: Sendable {
-    /// At least 1. Number n is vCPU n, hart id n, or the MPIDR that `mpidr(n)` gives.
+  /// The CPUs, all of which are alike.
+  public struct CPUs: Sendable {
+    /// At least 1. CPU n is vCPU n, and `Architecture.cpuID(n)` in the tree.
     public var count: Int
     /// riscv64: the ISA string, such as "rv64imafdc_sstc".
     public var isa: String
-    /// riscv64: ticks a second of the `time` counter.
+    /// riscv64: frequency of the `time` counter, in Hz.
     public var timebase: UInt32
-    /// riscv64: bytes of the blocks that cbo instructions work on; 0 where there are none (Zicbom, Zicboz).
+    /// riscv64: block size of the cbo instructions, in bytes; 0 without them (Zicbom, Zicboz).
     public var cacheBlock: UInt32 = 0
+    /// riscv64: size, in bytes, of the block that cbo.zero zeroes; 0 without Zicboz.
     public var zeroBlock: UInt32 = 0
 
+    /// CPUs with the defaults of KVM's guests.
     public init(count: Int = 1, isa: String = "rv64imafdc", timebase: UInt32 = 10_000_000) {
       self.count = count
       self.isa = isa
       self.timebase = timebase
     }
-
-    /// arm64: the affinity fields that KVM gives vCPU n (MPIDR_EL1, arch/arm64/kvm/sys_regs.c `reset_mpidr`).
-    public static func mpidr(_ number: Int) -> UInt32 {
-      UInt32(truncatingIfNeeded: number & 0xf | (number >> 4 & 0xff) << 8 | (number >> 12 & 0xff) << 16)
-    }
   }
 
-  /// The interrupt controller, by the addresses that its parts were given.
+  /// The interrupt controller, with the addresses of its parts.
   public enum InterruptController: Equatable, Sendable {
     /// arm64: distributor of 4 KiB, CPU interface of 8 KiB.
     case gicV2(distributor: UInt64, cpuInterface: UInt64)
-    /// arm64: distributor of 64 KiB, a redistributor of 128 KiB a processor.
+    /// arm64: distributor of 64 KiB, one redistributor of 128 KiB for each CPU.
     case gicV3(distributor: UInt64, redistributors: UInt64)
-    /// riscv64: a PLIC of 64 MiB with a supervisor context a processor, interrupt sources 1 to `sources`.
+    /// riscv64: a PLIC of 64 MiB with a supervisor context for each CPU and interrupt sources 1 to `sources`.
     case plic(base: UInt64, sources: UInt32)
-    /// riscv64: an APLIC of `aplicSize` bytes with sources 1 to `sources`, which forwards to an IMSIC page a processor with
-    /// identities 1 to `identities`.
+    /// riscv64: an APLIC of `aplicSize` bytes with sources 1 to `sources`, and an IMSIC page for each CPU with identities 1 to
+    /// `identities`.
     case aia(aplic: UInt64, aplicSize: UInt64, sources: UInt32, imsics: UInt64, identities: UInt32)
   }
 
-  /// Where a device's registers are, and the interrupt that it raises.
+  /// The address range of a device's registers, and its interrupt.
   public struct DeviceWindow: Sendable {
-    /// Any multiple of 4 bytes.
+    /// A multiple of 4 bytes.
     public var range: Range<UInt64>
+    /// Its interrupt; nil for none.
     public var interrupt: Interrupt?
 
+    /// Registers at these addresses.
     public init(range: Range<UInt64>, interrupt: Interrupt?) {
       self.range = range
       self.interrupt = interrupt
     }
   }
 
-  /// A wire to the interrupt controller.
+  /// An interrupt line.
   public struct Interrupt: Sendable {
-    /// GIC: the shared interrupt's number from 0 on (INTID less 32). PLIC, APLIC: the source, from 1 on.
+    /// GIC: number of the SPI, from 0 (INTID minus 32). PLIC, APLIC: the source, from 1.
     public var number: UInt32
-    /// Raised by an edge rather than a level. A PLIC does not say.
+    /// Whether it is edge-triggered, not level-triggered. A PLIC's binding does not specify it.
     public var isEdge: Bool
 
+    /// An input of the interrupt controller.
     public init(number: UInt32, isEdge: Bool) {
       self.number = number
       self.isEdge = isEdge
     }
   }
 
-  /// A 16550A, registers a byte apart.
+  /// A 16550A, with registers one byte apart.
   public struct SerialPort: Sendable {
+    /// Its registers and interrupt.
     public var window: DeviceWindow
-    /// Hertz of its clock.
+    /// Frequency of its clock, in Hz.
     public var clock: UInt32 = 1_843_200
 
+    /// A serial port with the usual clock.
     public init(window: DeviceWindow) { self.window = window }
   }
 
-  /// What is up to the one who starts the machine (Devicetree Specification, 3.6 "/chosen").
+  /// Parameters of the boot (Devicetree Specification, 3.6 "/chosen").
   public struct Chosen: Sendable {
     /// Kernel command line; empty for none.
-    public var bootArguments = ""
-    /// Addresses of the initial file system; bytes, not pages.
+    public var bootArguments: [UInt8] = []
+    /// Addresses of the initrd, in bytes, not pages.
     public var initrd: Range<UInt64>?
-    /// Random bytes for the guest to start with; empty for none.
+    /// Random bytes for the guest's random number generator; empty for none.
     public var rngSeed: [UInt8] = []
-    /// arm64, riscv64 Linux: where the kernel places itself; nil for none.
+    /// arm64, riscv64 Linux: the seed for the kernel's address; nil for none.
     public var kaslrSeed: UInt64?
-    /// An applet's name and arguments, each ended by a zero byte.
+    /// An applet's name and arguments, each terminated by a zero byte.
     public var arguments: [UInt8] = []
 
+    /// No parameters.
     public init() {}
   }
 
-  /// How the guest calls the monitor: the node that says so.
+  /// The node with the guest's interface to the monitor.
   public struct Hypervisor: Sendable {
-    /// The instruction that calls, in the tree's words.
-    public enum Method: Sendable {
-      case svc, ecall, hvc, sbi
+    /// nil if the guest cannot call.
+    public var method: Architecture.CallMethod?
+    /// What the time of day (call 2) is ahead of the monotonic clock (call 0x10a), in nanoseconds; nil for no such calls.
+    public var clockOffset: Int64?
 
-      public var name: StaticString {
-        switch self {
-        case .svc: "svc"
-        case .ecall: "ecall"
-        case .hvc: "hvc"
-        case .sbi: "sbi"
-        }
-      }
-    }
-
-    /// nil where the guest cannot call.
-    public var method: Method?
-
-    public init(method: Method?) { self.method = method }
+    /// An interface with this call instruction.
+    public init(method: Architecture.CallMethod?) { self.method = method }
   }
 }

@@ -1,17 +1,17 @@
 import CLibFDT
 
-/// libfdt changes the references of an overlay where its nodes `__fixups__` and `__local_fixups__` say that there are some, and
-/// does not look whether they lie inside the properties that they name. So that is looked at here, before.
+/// libfdt updates an overlay's references at the offsets that its nodes `__fixups__` and `__local_fixups__` list, without checking
+/// that they are within the named properties. They are checked here first.
 extension TreeReader {
-  /// Whether each place that the two nodes name holds a reference, or at least four bytes, and none of them lies in the two
-  /// nodes themselves, which would change what was looked at.
+  /// Whether each listed offset has at least four bytes in its property, and none is within the two nodes themselves, since an
+  /// update there would change what was checked.
   var hasSoundReferences: Bool {
     if let local = node(at: "/__local_fixups__"), !areSound(local, in: 0, isTop: true) { return false }
     guard let fixups = node(at: "/__fixups__") else { return true }
     return allProperties(of: fixups) { name, value in !Self.isHandle(name) && areSound(value) }
   }
 
-  /// Local references: a tree of nodes and properties like the overlay's own, with offsets as values.
+  /// Local references: nodes and properties with the names of the overlay's own, and offsets as values.
   private func areSound(_ fixups: Int32, in node: Int32, isTop: Bool) -> Bool {
     let areInside = allProperties(of: fixups) { name, offsets in
       guard !Self.isHandle(name), offsets.count % 4 == 0, let value = property(name, of: node) else { return false }
@@ -30,18 +30,20 @@ extension TreeReader {
     return true
   }
 
-  /// References to labels of the base: strings "path:property:offset", each ended by a zero byte.
+  /// References to labels of the base tree: strings "path:property:offset", each terminated by a zero byte.
   private func areSound(_ value: Value) -> Bool {
     guard value.last == 0 else { return false }
     return value.dropLast().split(separator: 0, omittingEmptySubsequences: false).allSatisfy { text in
-      let parts = text.split(separator: 0x3a, maxSplits: 2, omittingEmptySubsequences: false)
-      guard parts.count == 3, parts[0].first == 0x2f, (1...9).contains(parts[2].count) else { return false }
-      let path = parts[0].drop { $0 == 0x2f }
-      guard !path.starts(with: [0x5f, 0x5f]) else { return false }
+      let parts = text.split(separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
+      guard parts.count == 3, parts[0].first == UInt8(ascii: "/"), (1...9).contains(parts[2].count) else {
+        return false
+      }
+      let path = parts[0].drop { $0 == UInt8(ascii: "/") }
+      guard !path.starts(with: "__".utf8) else { return false }
       var offset: UInt64 = 0
       for digit in parts[2] {
-        guard (0x30...0x39).contains(digit) else { return false }
-        offset = offset * 10 + UInt64(digit - 0x30)
+        guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) else { return false }
+        offset = offset * 10 + UInt64(digit - UInt8(ascii: "0"))
       }
       let node = UnsafeRawBufferPointer(rebasing: parts[0]).withMemoryRebound(to: CChar.self) {
         fdt_path_offset_namelen(tree, $0.baseAddress, Int32(clamping: $0.count))
@@ -57,11 +59,11 @@ extension TreeReader {
 
   private func isInside(_ offset: UInt64, _ value: Value) -> Bool { offset + 4 <= UInt64(value.count) }
 
-  /// libfdt changes such properties wherever they are.
+  /// libfdt changes these properties in any node.
   private static func isHandle(_ name: String) -> Bool { name == "phandle" || name == "linux,phandle" }
 
-  /// Whether a node's name is one of those that overlays have for themselves.
-  private static func isReserved(_ name: UnsafePointer<CChar>) -> Bool { name[0] == 0x5f && name[1] == 0x5f }
+  /// Whether a node's name is reserved for overlays' own nodes.
+  private static func isReserved(_ name: UnsafePointer<CChar>) -> Bool { strncmp(name, "__", 2) == 0 }
 
   private func allProperties(of node: Int32, _ body: (String, Value) -> Bool) -> Bool {
     var property = fdt_first_property_offset(tree, node)

@@ -2,10 +2,10 @@ import AppletABI
 import Machine
 
 extension MachineDescription {
-  /// Writes the flattened device tree of the machine.
-  /// - Parameter buffer: where it goes, from its first byte on; aligned to 8 bytes.
+  /// Writes the generated tree in flattened form.
+  /// - Parameter buffer: memory for the tree, aligned to 8 bytes.
   /// - Returns: the tree's size in bytes.
-  /// - Throws: `DeviceTreeError.noRoom` where the buffer is too small.
+  /// - Throws: `DeviceTreeError.noSpace` if the buffer is too small.
   package func writeTree(to buffer: UnsafeMutableRawBufferPointer) throws(DeviceTreeError) -> Int {
     var tree = TreeWriter(buffer)
     tree.node("") { root in
@@ -13,9 +13,7 @@ extension MachineDescription {
       root.property("#size-cells", 2)
       root.property("compatible", kind.compatible)
       root.property("model", kind.model)
-      // riscv64: each device says so itself. From here the harts' own controllers would inherit it, which are the PLIC's
-      // parents: Linux before 6.19 finds no controller to begin with (drivers/of/irq.c, `of_irq_init`).
-      if interruptController != nil, architecture == .arm64 {
+      if let interruptController, interruptController.isInherited {
         root.property("interrupt-parent", Phandle.interruptController)
       }
       writeChosen(&root)
@@ -26,7 +24,7 @@ extension MachineDescription {
         }
       }
       writeReserved(&root)
-      writeProcessors(&root)
+      writeCPUs(&root)
       writeInterruptController(&root)
       writeDevices(&root)
       writeHypervisor(&root)
@@ -36,7 +34,9 @@ extension MachineDescription {
 
   private func writeChosen(_ root: inout TreeWriter) {
     root.node("chosen") { node in
-      if !chosen.bootArguments.isEmpty { node.property("bootargs", text: chosen.bootArguments) }
+      if !chosen.bootArguments.isEmpty {
+        (chosen.bootArguments + [0]).withUnsafeBytes { node.property("bootargs", bytes: $0) }
+      }
       if let serial {
         node.property("stdout-path", text: "/serial@" + String(serial.window.range.lowerBound, radix: 16))
       }
@@ -72,6 +72,9 @@ extension MachineDescription {
       if let method = hypervisor.method {
         node.property("method", method.name)
         node.property("swiftlet,calls", 0, UInt32(APPLET_CALL_LAST))
+        if let offset = hypervisor.clockOffset {
+          node.property("swiftlet,clock-offset", wide: UInt64(bitPattern: offset))
+        }
       }
       chosen.arguments.withUnsafeBytes { if !$0.isEmpty { node.property("swiftlet,arguments", bytes: $0) } }
     }
@@ -96,9 +99,9 @@ extension MachineDescription.Kind {
   }
 }
 
-/// Numbers by which nodes name each other.
+/// Phandles.
 enum Phandle {
-  /// What devices raise their interrupts at: GIC, PLIC, APLIC.
+  /// The interrupt parent of devices: GIC, PLIC, APLIC.
   static let interruptController: UInt32 = 1
   static let imsics: UInt32 = 2
   /// riscv64: the local interrupt controller of hart n is this plus n.

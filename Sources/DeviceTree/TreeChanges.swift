@@ -1,35 +1,37 @@
 import CLibFDT
 
-/// What a user makes of the device tree that is generated for a machine: another tree in its place, and overlays.
-public struct TreeChanges: Sendable {
-  /// The contents of a file, at most `mostBytes` of them; nil for the generated tree.
+/// A user's changes to the generated device tree: a tree that replaces it, and overlays.
+public struct TreeChanges: Equatable, Sendable {
+  /// The contents of a file, at most `maxBytes`; nil for the generated tree.
   public var replacement: [UInt8]?
-  /// The contents of files, each at most `mostBytes`, applied in this order.
+  /// The contents of files, each at most `maxBytes`, applied in this order.
   public var overlays: [[UInt8]] = []
 
+  /// No changes.
   public init() {}
 
-  /// Most bytes of a file, and most levels of its nodes. libfdt's time grows with the square of the one, and its stack with
-  /// the other.
-  public static let mostBytes = 64 << 10
-  public static let mostDepth = 64
+  /// Maximum size of a file, in bytes, and maximum depth of its nodes. libfdt's run time grows with the square of the size, and
+  /// its stack with the depth.
+  public static let maxBytes = 64 << 10
+  /// Maximum depth of the nodes of a file.
+  public static let maxDepth = 64
 
-  /// Whether the tree stays as it is generated.
+  /// Whether there are no changes.
   public var isEmpty: Bool { replacement == nil && overlays.isEmpty }
 
-  /// Bytes that a tree can need with the changes. One that takes the place of a generated one of its size needs no more than
-  /// that: memory lies where it did. Merging an overlay adds little to its bytes.
-  /// - Parameter generated: bytes that the generated tree can need.
-  func room(_ generated: UInt64) -> UInt64 {
+  /// Maximum size, in bytes, of a tree with the changes. A replacement that is no larger than the generated tree does not change
+  /// the result, so that the memory layout stays the same. Overlays add little to their own size.
+  /// - Parameter generated: maximum size of the generated tree, in bytes.
+  func maxSize(_ generated: UInt64) -> UInt64 {
     overlays.reduce(max(generated, UInt64(replacement?.count ?? 0))) { $0 + UInt64($1.count) + 512 }
   }
 }
 
 extension MachineDescription {
-  /// Writes the machine's tree with a user's changes, which may not make it say what is not so.
-  /// - Parameter buffer: where it goes, from its first byte on; aligned to 8 bytes.
+  /// Writes the guest's tree with a user's changes, which may not contradict the guest's hardware.
+  /// - Parameter buffer: memory for the tree, aligned to 8 bytes.
   /// - Returns: the tree's size in bytes.
-  /// - Throws: `DeviceTreeError`; what is in the buffer then is no tree.
+  /// - Throws: `DeviceTreeError`; then the contents of the buffer are not valid.
   package func writeTree(to buffer: UnsafeMutableRawBufferPointer, _ changes: TreeChanges) throws(DeviceTreeError)
     -> Int
   {
@@ -49,35 +51,49 @@ extension MachineDescription {
       let copy = TreeCopy(overlay)
       try copy.check(source)
       let result = fdt_overlay_apply(buffer.baseAddress, copy.bytes.baseAddress)
-      if result == -FDT_ERR_NOSPACE { throw .file(source, .noRoom(bytes: buffer.count)) }
+      if result == -FDT_ERR_NOSPACE { throw .file(source, .noSpace(bytes: buffer.count)) }
       guard result == 0 else { throw .file(source, .doesNotApply(result)) }
-      // What is wrong is this overlay's: what came before was right.
+      // An error here is this overlay's, since the tree before it was valid.
       try compare(buffer, generated, source)
     }
     if changes.overlays.isEmpty { try compare(buffer, generated, source) }
+    updateClockOffset(in: buffer)
     let result = fdt_pack(buffer.baseAddress)
     guard result == 0 else { throw .library(result) }
     return Int(swiftlet_fdt_totalsize(buffer.baseAddress))
   }
 
-  /// Puts a tree into the buffer with all the rest of it as room to grow.
+  /// Sets the offset between the guest's clocks where the tree has one: a tree that was written for an earlier run has that run's.
+  private func updateClockOffset(in buffer: UnsafeMutableRawBufferPointer) {
+    guard let offset = hypervisor?.clockOffset else { return }
+    let node = fdt_path_offset(buffer.baseAddress, "/hypervisor")
+    guard node >= 0 else { return }
+    // It fails, and changes nothing, if there is no such property of this size.
+    _ = withUnsafeBytes(of: UInt64(bitPattern: offset).bigEndian) {
+      fdt_setprop_inplace(buffer.baseAddress, node, "swiftlet,clock-offset", $0.baseAddress, 8)
+    }
+  }
+
+  /// Copies a tree to the buffer; the rest of the buffer is available for overlays.
   private static func place(
     _ tree: borrowing TreeCopy, in buffer: UnsafeMutableRawBufferPointer, _ source: DeviceTreeError.TreeFile
   ) throws(DeviceTreeError) {
     let result = fdt_open_into(tree.bytes.baseAddress, buffer.baseAddress, Int32(clamping: buffer.count))
-    if result == -FDT_ERR_NOSPACE { throw .file(source, .noRoom(bytes: buffer.count)) }
+    if result == -FDT_ERR_NOSPACE { throw .file(source, .noSpace(bytes: buffer.count)) }
     guard result == 0 else { throw .library(result) }
   }
 
-  /// A name out of a file, fit for a message.
+  /// A name from a file, safe to print.
   private static func printable(_ name: String) -> String {
-    String(decoding: name.utf8.map { (0x21...0x7e).contains($0) ? $0 : 0x3f }, as: UTF8.self)
+    String(
+      decoding: name.utf8.map { (UInt8(ascii: "!")...UInt8(ascii: "~")).contains($0) ? $0 : UInt8(ascii: "?") },
+      as: UTF8.self)
   }
 
   private func compare(
     _ buffer: UnsafeMutableRawBufferPointer, _ generated: borrowing TreeCopy, _ source: DeviceTreeError.TreeFile
   ) throws(DeviceTreeError) {
-    do throws(TreeComparison.Mismatch) {
+    do throws(ContradictionError) {
       try TreeComparison(
         machine: self, generated: TreeReader(generated.bytes), given: TreeReader(UnsafeRawBufferPointer(buffer))
       )
@@ -87,17 +103,17 @@ extension MachineDescription {
 }
 
 extension [UInt8] {
-  /// The tree that begins at the first byte of a room for one, by what its header says of its size.
-  package init(treeIn room: UnsafeRawBufferPointer) {
+  /// The tree at the start of the buffer, with the size in its header.
+  package init(treeIn buffer: UnsafeRawBufferPointer) {
     self.init()
-    // The header is magic and size, of four bytes each, and more.
-    guard room.count >= 8 else { return }
-    let size = UInt32(bigEndian: room.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
-    append(contentsOf: room.prefix(Int(size)))
+    // The header begins with magic and size, of four bytes each.
+    guard buffer.count >= 8 else { return }
+    let size = UInt32(bigEndian: buffer.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+    append(contentsOf: buffer.prefix(Int(size)))
   }
 }
 
-/// A tree in memory of its own, aligned as libfdt wants it.
+/// A tree in separately allocated memory, aligned for libfdt.
 private struct TreeCopy: ~Copyable {
   let bytes: UnsafeMutableRawBufferPointer
 
@@ -106,23 +122,23 @@ private struct TreeCopy: ~Copyable {
     bytes.copyBytes(from: tree)
   }
 
-  /// Sees that libfdt can walk all of it and stays inside.
+  /// Checks that libfdt can traverse the whole tree without leaving it.
   borrowing func check(_ source: DeviceTreeError.TreeFile) throws(DeviceTreeError) {
-    guard bytes.count <= TreeChanges.mostBytes else { throw .file(source, .tooLarge) }
+    guard bytes.count <= TreeChanges.maxBytes else { throw .file(source, .tooLarge) }
     guard bytes.prefix(4).elementsEqual([0xd0, 0x0d, 0xfe, 0xed].prefix(bytes.count)) else {
       throw .file(source, .malformed(-FDT_ERR_BADMAGIC))
     }
     // Version 17's header has 40 bytes.
     guard bytes.count >= 40 else { throw .file(source, .malformed(-FDT_ERR_TRUNCATED)) }
-    // Older versions align and name things in another manner; it is 17 that dtc writes, with its version at byte 20. Looked at
-    // first: fdt_check_full of libfdt 1.6.1 reads through a null pointer where a root of version 15 or less has no name.
+    // Older versions have another alignment and other names; dtc writes 17, with the version at byte 20. Checked first, because
+    // fdt_check_full of libfdt 1.6.1 dereferences a null pointer if the version is 15 or less and the root has no name.
     guard bytes.loadUnaligned(fromByteOffset: 20, as: UInt32.self) == UInt32(17).bigEndian else {
       throw .file(source, .malformed(-FDT_ERR_BADVERSION))
     }
     let result = fdt_check_full(bytes.baseAddress, bytes.count)
     guard result == 0 else { throw .file(source, .malformed(result)) }
     let reader = TreeReader(bytes)
-    guard reader.depth <= TreeChanges.mostDepth else { throw .file(source, .tooDeep) }
+    guard reader.depth <= TreeChanges.maxDepth else { throw .file(source, .tooDeep) }
     guard reader.hasSoundReferences else { throw .file(source, .malformed(-FDT_ERR_BADOVERLAY)) }
   }
 

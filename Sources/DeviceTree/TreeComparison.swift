@@ -1,37 +1,31 @@
 import Machine
 
-/// Whether a tree of the user's describes the machine that there is: it may say less, and things that are no part of the
-/// machine, but nothing that is not so.
+/// Checks that a user's device tree describes this guest. It may omit parts, and may have nodes that do not describe hardware,
+/// but it may not contradict the guest's hardware.
 struct TreeComparison {
   let machine: MachineDescription
-  /// The tree that is generated for the machine.
+  /// The tree that was generated for the guest.
   let generated: TreeReader
   let given: TreeReader
 
-  struct Mismatch: Error {
-    /// Path of the node.
-    let node: String
-    let what: DeviceTreeError.Contradiction
-  }
-
-  /// What a node that both trees have must say alike where it says it. Numbers of nodes (phandles) are a tree's own.
+  /// Properties that must be equal if both trees have them. Phandles may differ.
   private static let fixed = [
     "compatible", "reg", "interrupts", "#interrupt-cells", "ranges", "method", "timebase-frequency", "clock-frequency",
     "riscv,ndev", "riscv,num-sources", "riscv,num-ids", "swiftlet,abi-version", "swiftlet,calls", "enable-method",
     "mmu-type",
   ]
 
-  /// - Throws: the first thing that is not so.
-  func check() throws(Mismatch) {
+  /// - Throws: the first contradiction.
+  func check() throws(ContradictionError) {
     for name in ["#address-cells", "#size-cells"] where given.number(name, of: 0) != 2 {
-      throw Mismatch(node: "/", what: .cells)
+      throw ContradictionError(node: "/", what: .cells)
     }
-    // Names of the node's ancestors and its own, and whether the addresses of its children are the machine's.
+    // Names of the ancestors and of the node, and whether addresses of its children are the guest's.
     var path: [String] = []
     var isMapped: [Bool] = []
     var reserved: [Range<UInt64>] = []
     var memory: [Range<UInt64>] = []
-    try given.forEachNode { (node, depth) throws(Mismatch) in
+    try given.forEachNode { (node, depth) throws(ContradictionError) in
       path.removeLast(path.count - min(depth, path.count))
       isMapped.removeLast(isMapped.count - min(depth, isMapped.count))
       let counts = isMapped.last ?? true
@@ -40,12 +34,12 @@ struct TreeComparison {
       guard depth > 0 else { return }
       let name = "/" + path.dropFirst().joined(separator: "/")
       switch path[1] {
-      case "cpus": try checkProcessor(node, name, depth)
+      case "cpus": try checkCPU(node, name, depth)
       case "reserved-memory":
         if depth == 2 { reserved += given.ranges(of: node) ?? [] }
-        // What is below it has the root's cells, or Linux reserves none of it (drivers/of/of_reserved_mem.c).
+        // The children use the root's cells; otherwise Linux reserves none of them (drivers/of/of_reserved_mem.c).
         for cells in ["#address-cells", "#size-cells"] where depth == 1 && given.number(cells, of: node) != 2 {
-          throw Mismatch(node: name, what: .cells)
+          throw ContradictionError(node: name, what: .cells)
         }
       case "chosen": try checkChosen(node, name)
       default:
@@ -58,51 +52,47 @@ struct TreeComparison {
     }
     for part in machine.reserved where memory.contains(where: { $0.overlaps(part.range) }) {
       guard part.range.isCovered(by: reserved) else {
-        throw Mismatch(
+        throw ContradictionError(
           node: "\(part.name)@" + String(part.range.lowerBound, radix: 16), what: .unreserved)
       }
     }
   }
 
-  private func checkMemory(_ node: Int32, _ name: String) throws(Mismatch) -> [Range<UInt64>] {
+  private func checkMemory(_ node: Int32, _ name: String) throws(ContradictionError) -> [Range<UInt64>] {
     guard let ranges = given.ranges(of: node), ranges.allSatisfy({ $0.isCovered(by: machine.memory) }) else {
-      throw Mismatch(node: name, what: .memory)
+      throw ContradictionError(node: name, what: .memory)
     }
     return ranges
   }
 
-  private func checkProcessor(_ node: Int32, _ name: String, _ depth: Int) throws(Mismatch) {
+  private func checkCPU(_ node: Int32, _ name: String, _ depth: Int) throws(ContradictionError) {
     try checkFixed(node, name, except: "compatible")
     guard depth == 2, given.isText("cpu", "device_type", of: node) else { return }
-    guard let number = given.number("reg", of: node), hasProcessor(number) else {
-      throw Mismatch(node: name, what: .processor)
+    guard let number = given.number("reg", of: node), hasCPU(number) else {
+      throw ContradictionError(node: name, what: .cpu)
     }
-    guard machine.architecture == .riscv64 else { return }
-    for isa in given.strings("riscv,isa", of: node) where !Self.contains(machine.processors.isa, isa) {
-      throw Mismatch(node: name, what: .instructions)
+    for isa in given.strings("riscv,isa", of: node) where !Self.contains(machine.cpus.isa, isa) {
+      throw ContradictionError(node: name, what: .instructions)
     }
-    // The same in another manner, which Linux prefers (bindings/riscv/extensions.yaml).
+    // The same in another format, which Linux prefers (bindings/riscv/extensions.yaml).
     for base in given.strings("riscv,isa-base", of: node) where base != "rv64i" {
-      throw Mismatch(node: name, what: .instructions)
+      throw ContradictionError(node: name, what: .instructions)
     }
     for part in given.strings("riscv,isa-extensions", of: node)
-    // These came with the base, or are no names of a machine's that says "i" (arch/riscv/kernel/cpufeature.c).
+    // The base includes these, or they are implied by "i" (arch/riscv/kernel/cpufeature.c).
     where !["zicntr", "zicsr", "zifencei", "zihpm"].contains(part) {
       let isa = part.utf8.count == 1 ? "rv64" + part : "rv64_" + part
-      guard Self.contains(machine.processors.isa, isa) else { throw Mismatch(node: name, what: .instructions) }
-    }
-  }
-
-  private func hasProcessor(_ number: UInt64) -> Bool {
-    (0..<machine.processors.count).contains { processor in
-      switch machine.architecture {
-      case .arm64: UInt64(MachineDescription.Processors.mpidr(processor)) == number
-      case .riscv64: UInt64(processor) == number
+      guard Self.contains(machine.cpus.isa, isa) else {
+        throw ContradictionError(node: name, what: .instructions)
       }
     }
   }
 
-  /// Whether an ISA string names nothing that another does not.
+  private func hasCPU(_ number: UInt64) -> Bool {
+    (0..<machine.cpus.count).contains { machine.architecture.cpuID($0) == number }
+  }
+
+  /// Whether an ISA string has all extensions of another.
   static func contains(_ whole: String, _ part: String) -> Bool {
     let (all, some) = (whole.split(separator: "_"), part.split(separator: "_"))
     guard let base = all.first, let letters = some.first else { return some.isEmpty }
@@ -110,38 +100,40 @@ struct TreeComparison {
       && some.dropFirst().allSatisfy(all.dropFirst().contains)
   }
 
-  private func checkChosen(_ node: Int32, _ name: String) throws(Mismatch) {
+  private func checkChosen(_ node: Int32, _ name: String) throws(ContradictionError) {
     let initrd = machine.chosen.initrd
     for (property, value) in [("linux,initrd-start", initrd?.lowerBound), ("linux,initrd-end", initrd?.upperBound)]
     where given.property(property, of: node) != nil && (value == nil || given.number(property, of: node) != value) {
-      throw Mismatch(node: name, what: .initrd)
+      throw ContradictionError(node: name, what: .initrd)
     }
   }
 
-  private func checkDevice(_ node: Int32, _ name: String, isMapped: Bool) throws(Mismatch) {
+  private func checkDevice(_ node: Int32, _ name: String, isMapped: Bool) throws(ContradictionError) {
     guard generated.node(at: name) == nil else { return try checkFixed(node, name) }
-    // Addresses below a node without `ranges` are not the machine's (Devicetree Specification, 2.3.8).
-    guard !isMapped || given.property("reg", of: node) == nil else { throw Mismatch(node: name, what: .device) }
+    // Addresses below a node without `ranges` are not the guest's (Devicetree Specification, 2.3.8).
+    guard !isMapped || given.property("reg", of: node) == nil else {
+      throw ContradictionError(node: name, what: .device)
+    }
   }
 
-  private func checkFixed(_ node: Int32, _ name: String, except: String = "") throws(Mismatch) {
+  private func checkFixed(_ node: Int32, _ name: String, except: String = "") throws(ContradictionError) {
     guard let own = generated.node(at: name) else { return }
     for property in Self.fixed where property != except {
       guard let value = given.property(property, of: node) else { continue }
       guard let should = generated.property(property, of: own), value.elementsEqual(should) else {
-        throw Mismatch(node: name, what: .property(property))
+        throw ContradictionError(node: name, what: .property(property))
       }
     }
     let wires = "interrupts-extended"
     guard given.property(wires, of: node) != nil else { return }
     guard given.wires(wires, of: node) == generated.wires(wires, of: own) else {
-      throw Mismatch(node: name, what: .property(wires))
+      throw ContradictionError(node: name, what: .property(wires))
     }
   }
 }
 
 extension Range<UInt64> {
-  /// Whether each of its addresses lies in one of the ranges.
+  /// Whether each address is in one of the ranges.
   func isCovered(by ranges: [Range<UInt64>]) -> Bool {
     var start = lowerBound
     while start < upperBound {

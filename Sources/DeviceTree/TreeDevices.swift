@@ -1,48 +1,59 @@
 import Machine
 
-/// The nodes of processors, interrupt controllers and devices. Bindings: Documentation/devicetree/bindings of Linux.
+/// The nodes of CPUs, interrupt controllers and devices. Bindings: Documentation/devicetree/bindings of Linux.
 extension MachineDescription {
-  func writeProcessors(_ root: inout TreeWriter) {
+  func writeCPUs(_ root: inout TreeWriter) {
+    switch architecture {
+    case .arm64, .aarch32: writeARM64CPUs(&root)
+    case .riscv64: writeRISCV64CPUs(&root)
+    }
+  }
+
+  private func writeARM64CPUs(_ root: inout TreeWriter) {
     root.node("cpus") { node in
       node.property("#address-cells", 1)
       node.property("#size-cells", 0)
-      if architecture == .riscv64 { node.property("timebase-frequency", processors.timebase) }
-      for number in 0..<processors.count {
-        switch architecture {
-        case .arm64: writeARM64(number, &node)
-        case .riscv64: writeRISCV64(number, &node)
+      for number in 0..<cpus.count {
+        let mpidr = architecture.cpuID(number)
+        node.node("cpu", at: mpidr) {
+          $0.property("device_type", "cpu")
+          $0.property("compatible", "arm,armv8")
+          $0.property("reg", UInt32(truncatingIfNeeded: mpidr))
+          if kind != .applet { $0.property("enable-method", "psci") }
         }
       }
     }
-    if architecture == .arm64, kind != .applet {
-      root.node("psci") {
-        $0.property("compatible", "arm,psci-1.0\0arm,psci-0.2")
-        $0.property("method", "hvc")
-      }
+    if kind == .applet { return }
+    root.node("psci") {
+      $0.property("compatible", "arm,psci-1.0\0arm,psci-0.2")
+      $0.property("method", "hvc")
+    }
+    // A program may use the virtual timer without an interrupt controller by polling it; there is no interrupt.
+    if kind == .program, interruptController == nil {
+      root.node("timer") { $0.property("compatible", "arm,armv8-timer") }
     }
   }
 
-  private func writeARM64(_ number: Int, _ cpus: inout TreeWriter) {
-    let mpidr = Processors.mpidr(number)
-    cpus.node("cpu", at: UInt64(mpidr)) {
-      $0.property("device_type", "cpu")
-      $0.property("compatible", "arm,armv8")
-      $0.property("reg", mpidr)
-      if kind != .applet { $0.property("enable-method", "psci") }
+  private func writeRISCV64CPUs(_ root: inout TreeWriter) {
+    root.node("cpus") { node in
+      node.property("#address-cells", 1)
+      node.property("#size-cells", 0)
+      node.property("timebase-frequency", cpus.timebase)
+      for number in 0..<cpus.count { writeHart(number, &node) }
     }
   }
 
-  private func writeRISCV64(_ number: Int, _ cpus: inout TreeWriter) {
-    cpus.node("cpu", at: UInt64(number)) { cpu in
+  private func writeHart(_ number: Int, _ node: inout TreeWriter) {
+    node.node("cpu", at: UInt64(number)) { cpu in
       cpu.property("device_type", "cpu")
       cpu.property("compatible", "riscv")
       cpu.property("reg", UInt32(truncatingIfNeeded: number))
-      cpu.property("riscv,isa", text: processors.isa)
-      // An applet has neither privileged registers nor interrupts; each node and property costs it a part of its start.
+      cpu.property("riscv,isa", text: cpus.isa)
+      // An applet has neither privileged registers nor interrupts, and each node and property adds to its start time.
       if kind == .applet { return }
       cpu.property("mmu-type", "riscv,sv39")
-      if processors.cacheBlock != 0 { cpu.property("riscv,cbom-block-size", processors.cacheBlock) }
-      if processors.zeroBlock != 0 { cpu.property("riscv,cboz-block-size", processors.zeroBlock) }
+      if cpus.cacheBlock != 0 { cpu.property("riscv,cbom-block-size", cpus.cacheBlock) }
+      if cpus.zeroBlock != 0 { cpu.property("riscv,cboz-block-size", cpus.zeroBlock) }
       cpu.node("interrupt-controller") {
         $0.property("compatible", "riscv,cpu-intc")
         $0.property("#address-cells", 0)
@@ -54,20 +65,14 @@ extension MachineDescription {
   }
 
   func writeInterruptController(_ root: inout TreeWriter) {
-    guard let interruptController else {
-      // A program may use the virtual timer all the same, and look at it by itself: there is nothing that it interrupts.
-      if architecture == .arm64, kind == .program {
-        root.node("timer") { $0.property("compatible", "arm,armv8-timer") }
-      }
-      return
-    }
+    guard let interruptController else { return }
     switch interruptController {
     case .gicV2(let distributor, let cpuInterface):
       writeGIC(&root, "arm,cortex-a15-gic", distributor..<distributor + 0x1000, cpuInterface..<cpuInterface + 0x2000)
-      // Bits 15 to 8 say which processors a private interrupt goes to (interrupt-controller/arm,gic.yaml).
-      writeTimer(&root, mask: (1 << UInt32(min(processors.count, 8)) - 1) << 8)
+      // Bits 15 to 8 are the mask of CPUs that get a private interrupt (interrupt-controller/arm,gic.yaml).
+      writeTimer(&root, mask: (1 << UInt32(min(cpus.count, 8)) - 1) << 8)
     case .gicV3(let distributor, let redistributors):
-      let end = redistributors + UInt64(processors.count) * 0x2_0000
+      let end = redistributors + UInt64(cpus.count) * 0x2_0000
       writeGIC(&root, "arm,gic-v3", distributor..<distributor + 0x1_0000, redistributors..<end)
       writeTimer(&root, mask: 0)
     case .plic(let base, let sources):
@@ -84,7 +89,7 @@ extension MachineDescription {
     case .aia(let aplic, let aplicSize, let sources, let imsics, let identities):
       root.node("interrupt-controller", at: imsics) {
         $0.property("compatible", "riscv,imsics")
-        $0.reg(imsics..<imsics + UInt64(processors.count) * 0x1000)
+        $0.reg(imsics..<imsics + UInt64(cpus.count) * 0x1000)
         $0.property("#address-cells", 0)
         $0.property("#interrupt-cells", 0)
         $0.property("interrupt-controller")
@@ -107,11 +112,11 @@ extension MachineDescription {
     }
   }
 
-  /// riscv64: interrupt 9, supervisor external, of each processor.
+  /// riscv64: interrupt 9, supervisor external, of each CPU.
   private var externalInterrupts: [UInt32] {
     var cells: [UInt32] = []
-    cells.reserveCapacity(processors.count * 2)
-    for number in 0..<processors.count {
+    cells.reserveCapacity(cpus.count * 2)
+    for number in 0..<cpus.count {
       cells.append(Phandle.firstHart + UInt32(truncatingIfNeeded: number))
       cells.append(9)
     }
@@ -132,7 +137,7 @@ extension MachineDescription {
   }
 
   /// arm64: the architectural timer, with the private interrupts that KVM raises for it: secure, non-secure, virtual,
-  /// hypervisor; level, active low as every GIC's own timer says.
+  /// hypervisor; level-triggered, active low, as in the GIC's binding.
   private func writeTimer(_ root: inout TreeWriter, mask: UInt32) {
     let flags = mask | 8
     root.node("timer") {
@@ -163,13 +168,24 @@ extension MachineDescription {
 
   private func writeInterrupt(_ interrupt: Interrupt?, _ device: inout TreeWriter) {
     guard let interrupt, let interruptController else { return }
-    if architecture == .riscv64 { device.property("interrupt-parent", Phandle.interruptController) }
+    if !interruptController.isInherited { device.property("interrupt-parent", Phandle.interruptController) }
     // IRQ_TYPE_EDGE_RISING or IRQ_TYPE_LEVEL_HIGH.
     let type: UInt32 = interrupt.isEdge ? 1 : 4
     switch interruptController {
     case .gicV2, .gicV3: device.property("interrupts", 0, interrupt.number, type)
     case .plic: device.property("interrupts", interrupt.number)
     case .aia: device.property("interrupts", interrupt.number, type)
+    }
+  }
+}
+
+extension MachineDescription.InterruptController {
+  /// Whether the root has it as the interrupt parent of all nodes. Where harts have their own controllers, these would inherit
+  /// it, although they are its parents; Linux before 6.19 then finds no root controller (drivers/of/irq.c, `of_irq_init`).
+  var isInherited: Bool {
+    switch self {
+    case .gicV2, .gicV3: true
+    case .plic, .aia: false
     }
   }
 }

@@ -1,6 +1,6 @@
 import CLibFDT
 
-/// Reads a flattened device tree that `fdt_check_full` has passed, or that libfdt has written. The bytes must outlive it.
+/// Reads a flattened device tree that has passed `fdt_check_full`, or that libfdt has written. The bytes must outlive it.
 struct TreeReader {
   let tree: UnsafeRawPointer?
 
@@ -20,7 +20,7 @@ struct TreeReader {
     }
   }
 
-  /// Levels of nodes below the root.
+  /// The deepest level of a node below the root.
   var depth: Int {
     var deepest = 0
     forEachNode { deepest = max(deepest, $1) }
@@ -36,14 +36,14 @@ struct TreeReader {
     return node < 0 ? nil : node
   }
 
-  /// A property of a node; nil where it has none.
+  /// A property of a node; nil if it has none.
   func property(_ name: String, of node: Int32) -> Value? {
     var length: Int32 = 0
     guard let value = name.withCString({ fdt_getprop(tree, node, $0, &length) }), length >= 0 else { return nil }
     return Value(start: value, count: Int(length))
   }
 
-  /// Whether a property is this text, alone or first in a list.
+  /// Whether a property is this string, alone or as the first of a list.
   func isText(_ text: String, _ name: String, of node: Int32) -> Bool {
     strings(name, of: node).first.map { $0 == text } ?? false
   }
@@ -54,14 +54,14 @@ struct TreeReader {
     return value.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
   }
 
-  /// A property as a number of one or two cells.
+  /// A property of one or two cells, as a number.
   func number(_ name: String, of node: Int32) -> UInt64? {
     guard let value = property(name, of: node), value.count == 4 || value.count == 8 else { return nil }
     return value.reduce(0) { $0 << 8 | UInt64($1) }
   }
 
-  /// A list of a node's number (phandle) and one cell each, as wires to interrupt controllers are, with the nodes' paths in the
-  /// place of their numbers; nil where it is no such list.
+  /// A list of phandles, each with one cell, as in `interrupts-extended`, with the nodes' paths in place of the phandles; nil if
+  /// it is not such a list.
   func wires(_ name: String, of node: Int32) -> [String]? {
     guard let value = property(name, of: node), value.count % 8 == 0 else { return nil }
     var wires: [String] = []
@@ -77,7 +77,7 @@ struct TreeReader {
     return wires
   }
 
-  /// `reg` as addresses and sizes of two cells each; nil where it is no such list, or a range wraps around.
+  /// `reg` with addresses and sizes of two cells each; nil if it is not such a list, or a range wraps around.
   func ranges(of node: Int32) -> [Range<UInt64>]? {
     guard let value = property("reg", of: node), value.count % 16 == 0 else { return nil }
     var ranges: [Range<UInt64>] = []

@@ -1,26 +1,26 @@
 import CLibFDT
 
-/// Writes a flattened device tree from front to back: libfdt's sequential-write functions.
+/// Writes a flattened device tree sequentially, with libfdt's sequential-write functions.
 ///
-/// The first failure is kept, makes what follows do nothing, and is thrown by `finish`.
+/// After an error all further calls do nothing, and `finish` throws it.
 struct TreeWriter: ~Copyable {
   private let buffer: UnsafeMutableRawBufferPointer
   private var failure: Int32
 
-  /// - Parameter buffer: where the tree goes; it outlives this value, which alone writes to it. libfdt never writes beyond.
+  /// - Parameter buffer: memory for the tree, which must outlive this value and is written only by it.
   init(_ buffer: UnsafeMutableRawBufferPointer) {
     self.buffer = buffer
-    // Finding each name's earlier use in the string block costs more than all the rest; a second copy costs bytes alone.
+    // To search the string block for each name costs more than all else; duplicates only cost space.
     failure = fdt_create_with_flags(
       buffer.baseAddress, Int32(clamping: buffer.count), UInt32(FDT_CREATE_FLAG_NO_NAME_DEDUP))
     if failure == 0 { failure = fdt_finish_reservemap(buffer.baseAddress) }
   }
 
-  /// Ends the tree.
+  /// Completes the tree.
   /// - Returns: its size in bytes.
   consuming func finish() throws(DeviceTreeError) -> Int {
     note(fdt_finish(buffer.baseAddress))
-    if failure == -FDT_ERR_NOSPACE { throw .noRoom(bytes: buffer.count) }
+    if failure == -FDT_ERR_NOSPACE { throw .noSpace(bytes: buffer.count) }
     if failure != 0 { throw .library(failure) }
     return Int(swiftlet_fdt_totalsize(buffer.baseAddress))
   }
@@ -29,29 +29,29 @@ struct TreeWriter: ~Copyable {
 
   // MARK: Nodes
 
-  /// A node, whose properties and, after them, nodes `body` writes. The root's name is empty.
+  /// Writes a node; `body` writes its properties and then its child nodes. The root's name is empty.
   mutating func node(_ name: StaticString, _ body: (inout TreeWriter) -> Void) {
     if failure == 0 { note(fdt_begin_node(buffer.baseAddress, Self.text(name))) }
     body(&self)
     if failure == 0 { note(fdt_end_node(buffer.baseAddress)) }
   }
 
-  /// A node with a unit address: `name@address`.
+  /// Writes a node with a unit address: `name@address`.
   mutating func node(_ name: StaticString, at address: UInt64, _ body: (inout TreeWriter) -> Void) {
-    // A name of ours, an at sign, 16 digits, a zero.
+    // A name from this module, an at sign, 16 digits and a zero byte.
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: name.utf8CodeUnitCount + 18) { full in
       var end = 0
       while end < name.utf8CodeUnitCount {
         full[end] = CChar(bitPattern: name.utf8Start[end])
         end += 1
       }
-      full[end] = 0x40
+      full[end] = CChar(bitPattern: UInt8(ascii: "@"))
       var digits = max((64 - address.leadingZeroBitCount + 3) / 4, 1)
       while digits > 0 {
         digits -= 1
         end += 1
-        let digit = CChar(address >> UInt64(digits * 4) & 15)
-        full[end] = digit < 10 ? 0x30 + digit : 0x57 + digit
+        let digit = UInt8(truncatingIfNeeded: address >> UInt64(digits * 4) & 15)
+        full[end] = CChar(bitPattern: digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
       }
       full[end + 1] = 0
       if failure == 0 { note(fdt_begin_node(buffer.baseAddress, full.baseAddress)) }
@@ -65,9 +65,9 @@ struct TreeWriter: ~Copyable {
   /// A property without a value.
   mutating func property(_ name: StaticString) { property(name, bytes: UnsafeRawBufferPointer(start: nil, count: 0)) }
 
-  /// Strings; a zero byte in the text separates two of them.
+  /// Strings, separated by zero bytes in the text.
   mutating func property(_ name: StaticString, _ text: StaticString) {
-    // A static string has a zero byte behind it.
+    // A static string ends with a zero byte.
     property(name, bytes: UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount + 1))
   }
 
@@ -105,12 +105,12 @@ struct TreeWriter: ~Copyable {
     }
   }
 
-  /// A number of two cells.
+  /// A value of two cells.
   mutating func property(_ name: StaticString, wide value: UInt64) {
     withValue(of: name, count: 8) { $0.storeBytes(of: value.bigEndian, as: UInt64.self) }
   }
 
-  /// `reg` of ranges that are not empty: address and size of two cells each.
+  /// `reg` with the ranges that are not empty: address and size of two cells each.
   mutating func reg(_ ranges: [Range<UInt64>]) {
     withValue(of: "reg", count: ranges.count * 16) { value in
       for (index, range) in ranges.enumerated() { Self.store(range, in: value, at: index * 16) }
@@ -128,18 +128,18 @@ struct TreeWriter: ~Copyable {
     value.storeBytes(of: size.bigEndian, toByteOffset: offset + 8, as: UInt64.self)
   }
 
-  /// Makes a property of so many bytes and lets `body` fill them.
+  /// Adds a property of this size, whose value `body` fills in.
   private mutating func withValue(
     of name: StaticString, count: Int, _ body: (UnsafeMutableRawBufferPointer) -> Void
   ) {
     guard failure == 0 else { return }
     var value: UnsafeMutableRawPointer?
     note(fdt_property_placeholder(buffer.baseAddress, Self.text(name), Int32(clamping: count), &value))
-    // libfdt gives `count` bytes inside the buffer, or an error.
+    // libfdt returns `count` bytes within the buffer, or an error.
     if failure == 0 { body(UnsafeMutableRawBufferPointer(start: value, count: count)) }
   }
 
-  /// A static string as C has it: its bytes live as long as the process, with a zero behind them.
+  /// A static string as a C string: it exists as long as the process and ends with a zero byte.
   private static func text(_ string: StaticString) -> UnsafePointer<CChar> {
     UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)
   }

@@ -1,10 +1,13 @@
-/// A request of a driver's: buffers for the device to read, then buffers for it to write. Made once, filled again and again.
+/// A request of a driver: buffers for the device to read, followed by buffers for it to write. The object is reused.
 public struct DescriptorChain {
-  /// Number of the first descriptor, by which the chain is given back.
+  /// Index of the first descriptor, which identifies the chain in the used ring.
   public internal(set) var head: UInt16 = 0
+  /// The buffers that the device reads.
   public var readable = BufferList()
+  /// The buffers that the device writes.
   public var writable = BufferList()
 
+  /// An empty chain.
   public init() {}
 
   mutating func clear() {
@@ -22,15 +25,16 @@ public struct DescriptorChain {
   }
 }
 
-/// Buffers in the guest's memory, consumed from the front: where one ends and the next begins means nothing.
+/// Buffers in guest memory, consumed from the front. Their boundaries have no meaning.
 public struct BufferList {
   private var buffers: [UnsafeMutableRawBufferPointer] = []
-  /// The buffer that is next, and how much of it is consumed.
+  /// The current buffer, and how much of it is consumed.
   private var index = 0
   private var consumed = 0
-  /// Bytes that are left.
+  /// Number of bytes that are left.
   public private(set) var count = 0
 
+  /// An empty list.
   public init() {}
 
   var isEmpty: Bool { buffers.isEmpty }
@@ -42,14 +46,14 @@ public struct BufferList {
     count = 0
   }
 
-  /// At most 1024 buffers of less than 4 GiB: the sum fits.
+  /// At most 1024 buffers of less than 4 GiB: the sum cannot overflow.
   mutating func append(_ bytes: UnsafeMutableRawBufferPointer) {
     buffers.append(bytes)
     count += bytes.count
   }
 
-  /// Consumes the next run of bytes, at most so many.
-  /// - Returns: not empty; nil where no byte is left. The guest may change the bytes meanwhile.
+  /// Consumes the next contiguous bytes, up to a maximum number.
+  /// - Returns: not empty; nil at the end. The guest may change the bytes concurrently.
   public mutating func next(atMost limit: Int = .max) -> UnsafeMutableRawBufferPointer? {
     let limit = min(limit, count)
     while limit > 0, index < buffers.count {
@@ -65,8 +69,8 @@ public struct BufferList {
     return nil
   }
 
-  /// Copies bytes out of the buffers and consumes them.
-  /// - Returns: how many; fewer than there is room for where the buffers end.
+  /// Copies bytes from the buffers and consumes them.
+  /// - Returns: their number; smaller than the target only at the end of the buffers.
   public mutating func read(into target: UnsafeMutableRawBufferPointer) -> Int {
     var done = 0
     while done < target.count, let bytes = next(atMost: target.count - done) {
@@ -76,8 +80,8 @@ public struct BufferList {
     return done
   }
 
-  /// Copies bytes into the buffers and consumes the room.
-  /// - Returns: how many; fewer than there are where the buffers end.
+  /// Copies bytes into the buffers and consumes the space.
+  /// - Returns: their number; smaller than the source only at the end of the buffers.
   public mutating func write(_ source: UnsafeRawBufferPointer) -> Int {
     var done = 0
     while done < source.count, let bytes = next(atMost: source.count - done) {
@@ -87,8 +91,8 @@ public struct BufferList {
     return done
   }
 
-  /// Takes the last bytes away: a block device's answer ends in a status byte.
-  /// - Returns: a list of those bytes; nil where there are fewer.
+  /// Removes the last bytes: a block device's response ends in a status byte.
+  /// - Returns: a list with those bytes; nil if there are fewer.
   public mutating func splitLast(_ tail: Int) -> BufferList? {
     guard count >= tail else { return nil }
     var rest = self

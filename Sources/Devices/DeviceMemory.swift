@@ -1,29 +1,27 @@
-import Applet
 import Platform
 
-/// A guest's memory as its devices reach it: one run of guest-physical addresses. Whoever gives an address gets bytes that
-/// lie inside, or nothing.
+/// A guest's memory for its devices: one range of guest-physical addresses. An access returns bytes within it, or nothing.
 ///
-/// The guest's processors change the bytes at any time: what decides something is copied before it is looked at.
-public final class DeviceMemory: @unchecked Sendable {
+/// The guest's CPUs may change the bytes at any time: a value must be copied before it is checked.
+public final class DeviceMemory: Sendable {
   /// Guest-physical addresses of the memory.
   public let range: Range<UInt64>
-  /// What lies behind it; the guest's processors share it.
+  /// The memory in this process, shared with the guest's CPUs.
   public let shared: SharedMemory
 
-  /// Maps zeroed memory; none of it exists before it is touched.
+  /// Maps zeroed memory, which is allocated when it is touched.
   /// - Parameters:
   ///   - address: guest-physical address of the first byte.
-  ///   - count: bytes, greater than zero; a multiple of the host's page size.
-  ///   - alignment: a power of two that the host's address is a multiple of as well as the guest's, so that the kernel can
-  ///     map both by blocks of that size.
-  /// - Throws: the kernel's error, ENOMEM where there is no room.
+  ///   - count: size in bytes, greater than zero; a multiple of the host's page size.
+  ///   - alignment: a power of two that divides the addresses in the host and in the guest, so that the kernel can map both in
+  ///     blocks of that size.
+  /// - Throws: the kernel's error, ENOMEM if there is not enough memory.
   public convenience init(at address: UInt64, count: Int, alignment: Int = 4096, kernel: any Kernel) throws(Errno) {
     guard count > 0, !address.addingReportingOverflow(UInt64(clamping: count)).overflow else { throw .noMemory }
     self.init(at: address, try SharedMemory(count: count, alignment: alignment, kernel: kernel))
   }
 
-  /// Memory that is mapped already, from a guest-physical address on that leaves room for all of it.
+  /// Memory that is already mapped, at a guest-physical address at which it does not wrap around.
   public init(at address: UInt64, _ shared: SharedMemory) {
     self.shared = shared
     range = address..<address + UInt64(shared.bytes.count)
@@ -33,8 +31,8 @@ public final class DeviceMemory: @unchecked Sendable {
   @inline(__always)
   public var bytes: UnsafeMutableRawBufferPointer { shared.bytes }
 
-  /// The bytes at a guest-physical address, as long as this object lives.
-  /// - Returns: nil unless every byte of them is in the memory.
+  /// The bytes at a guest-physical address, valid while this object exists.
+  /// - Returns: nil unless all bytes are in the memory.
   @inline(__always)
   public func bytes(at address: UInt64, count: UInt64) -> UnsafeMutableRawBufferPointer? {
     let size = range.upperBound - range.lowerBound

@@ -2,106 +2,127 @@ import CLinux
 import Platform
 import Synchronization
 
-/// Where the guest's consoles write to: one descriptor, with an eye on Linux's last words.
-public final class GuestOutput: @unchecked Sendable {
-  private let lock = Lock()
-  private let console: Console
-  private var watcher = PanicWatcher()
-  private let giveUp: Console.GiveUp
-  /// Called at most once, when nothing can be written any more: the rest is dropped.
+/// The output of the guest's consoles: one descriptor, searched for the message of a kernel panic.
+public final class GuestOutput: Sendable {
+  private struct State {
+    let console: Console
+    var watcher = PanicWatcher()
+    var hasFailed = false
+    var hasBegun = false
+  }
+
+  private let state: Guarded<State>
+  private let mustStop: @Sendable () -> Bool
+  /// Called at most once, when a write fails: further output is dropped.
   private let onFailure: @Sendable (Errno) -> Void
-  private var hasFailed = false
-  private var hasBegun = false
 
   /// - Parameters:
-  ///   - descriptor: stays open for as long as this object lives.
-  ///   - giveUp: asked on the thread that writes whether to stop waiting for a reader.
+  ///   - descriptor: stays open while this object exists.
+  ///   - mustStop: called on the writing thread: whether to stop waiting for a reader.
   public init(
-    descriptor: Int32, giveUp: @escaping @Sendable () -> Bool, onFailure: @escaping @Sendable (Errno) -> Void
+    descriptor: Int32, mustStop: @escaping @Sendable () -> Bool, onFailure: @escaping @Sendable (Errno) -> Void
   ) {
-    console = Console(descriptor: descriptor)
-    self.giveUp = giveUp
+    state = Guarded(State(console: Console(descriptor: descriptor)))
+    self.mustStop = mustStop
     self.onFailure = onFailure
   }
 
-  /// What the guest's kernel said when it gave up, without the words "Kernel panic - not syncing: "; nil where it did not.
-  public var panic: String? { lock.withLock { watcher.message } }
+  /// The message of the guest's kernel panic, without "Kernel panic - not syncing: "; nil if there was none, or a restart was
+  /// requested after it.
+  public var panic: String? { state.withLock { $0.watcher.message } }
 
-  /// Whether the guest has not written anything.
-  public var isSilent: Bool { lock.withLock { !hasBegun } }
+  /// Whether the guest has written nothing.
+  public var isSilent: Bool { state.withLock { !$0.hasBegun } }
 
-  /// Writes a byte; it may wait for the end of its line.
+  /// Writes a byte, which may be delayed until the end of its line.
   func put(_ byte: UInt8) {
-    send { () throws(Errno) in
-      hasBegun = true
-      watcher.look(at: byte)
-      try console.put(byte, giveUp: giveUp)
+    send { (state) throws(Errno) in
+      state.hasBegun = true
+      state.watcher.look(at: byte)
+      try state.console.put(byte, mustStop: mustStop)
     }
   }
 
-  /// Writes bytes, at once.
-  /// - Returns: false where more of them are of no use: the run is over.
+  /// Writes bytes at once.
+  /// - Returns: false if the run has ended, and the caller should not write more.
   func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    if giveUp() { return false }
-    send { () throws(Errno) in
-      hasBegun = true
-      for byte in bytes { watcher.look(at: byte) }
-      try console.put(bytes, giveUp: giveUp)
-      try console.flush(giveUp: giveUp)
+    if mustStop() { return false }
+    send { (state) throws(Errno) in
+      state.hasBegun = true
+      for byte in bytes { state.watcher.look(at: byte) }
+      try state.console.put(bytes, mustStop: mustStop)
+      try state.console.flush(mustStop: mustStop)
     }
     return true
   }
 
-  /// Writes what waits.
-  public func flush() { send { () throws(Errno) in try console.flush(giveUp: giveUp) } }
+  /// Writes delayed bytes.
+  public func flush() { send { (state) throws(Errno) in try state.console.flush(mustStop: mustStop) } }
 
-  /// Writes what waits if that can be done without waiting for a reader, and forgets it otherwise.
+  /// Writes delayed bytes if that does not block, and drops them otherwise.
   public func flushAtOnce() {
-    lock.withLock { if !hasFailed { console.flushAtOnce() } }
+    state.withLock { if !$0.hasFailed { $0.console.flushAtOnce() } }
   }
 
-  private func send(_ body: () throws(Errno) -> Void) {
-    lock.withLock {
-      guard !hasFailed else { return }
-      do throws(Errno) { try body() } catch {
-        hasFailed = true
+  private func send(_ body: (inout State) throws(Errno) -> Void) {
+    state.withLock { state in
+      guard !state.hasFailed else { return }
+      do throws(Errno) { try body(&state) } catch {
+        state.hasFailed = true
         if error != .interrupted { onFailure(error) }
       }
     }
   }
 }
 
-/// Finds Linux's last words (kernel/panic.c) in a stream of bytes. They are the one sign of a panic that every kernel gives:
-/// what follows is a reset like any other.
+/// Finds the message of a panic (kernel/panic.c) in Linux's output. It is the only sign of a panic that every kernel has: what follows
+/// is a reset like any other. A program in the guest may print such a message, too, for example from an old log; a later restart
+/// is reported by the kernel (kernel/reboot.c), but not after a panic.
 struct PanicWatcher {
-  private static let words: StaticString = "Kernel panic - not syncing: "
-  /// Bytes of the words that were seen last.
-  private var matched = 0
-  private var bytes: [UInt8] = []
-  private var isComplete = false
+  private var panic = Pattern("Kernel panic - not syncing: ")
+  private var restart = Pattern("Restarting system")
+  private var isReading = false
+  /// The rest of the line with the panic's message.
+  private var bytes: [UInt8]?
 
-  /// The rest of the line.
-  var message: String? { isReading || isComplete ? String(decoding: bytes, as: UTF8.self) : nil }
-
-  private var isReading: Bool { matched == Self.words.utf8CodeUnitCount }
+  var message: String? { bytes.map { String(decoding: $0, as: UTF8.self) } }
 
   mutating func look(at byte: UInt8) {
-    if isReading {
-      // A line of the guest's: what is not text stays out of the user's terminal.
-      if byte == 0x0a || byte == 0x0d || bytes.count == 200 {
-        isComplete = true
-        matched = 0
-      } else if byte >= 0x20, byte < 0x7f {
-        bytes.append(byte)
+    if panic.end(with: byte) {
+      bytes = []
+      isReading = true
+    } else if restart.end(with: byte) {
+      bytes = nil
+      isReading = false
+    } else if isReading {
+      // Only printable characters of the guest's line go to the user's terminal.
+      if byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") || bytes?.count == 200 {
+        isReading = false
+      } else if (UInt8(ascii: " ")...UInt8(ascii: "~")).contains(byte) {
+        bytes?.append(byte)
       }
-      return
     }
-    if isComplete { return }
-    // The first letter is nowhere else in the words: a mismatch starts anew, and no part of them repeats.
-    if byte == Self.words.utf8Start[matched] {
-      matched += 1
-    } else {
-      matched = byte == Self.words.utf8Start[0] ? 1 : 0
+  }
+
+  /// A text whose first letter occurs only once in it, so that a mismatch starts from the beginning.
+  private struct Pattern {
+    private let text: StaticString
+    /// Number of bytes that match so far.
+    private var matched = 0
+
+    init(_ text: StaticString) { self.text = text }
+
+    /// Examines the next byte.
+    /// - Returns: whether it completes the text.
+    mutating func end(with byte: UInt8) -> Bool {
+      if byte == text.utf8Start[matched] {
+        matched += 1
+      } else {
+        matched = byte == text.utf8Start[0] ? 1 : 0
+      }
+      guard matched == text.utf8CodeUnitCount else { return false }
+      matched = 0
+      return true
     }
   }
 }

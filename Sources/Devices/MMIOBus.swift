@@ -1,31 +1,31 @@
-/// A device that a guest's processors reach by loads and stores at addresses without memory behind them.
-/// Any of them may, at the same time.
+/// A device that a guest's CPUs access by loads and stores at addresses without memory, in parallel.
 public protocol MMIODevice: AnyObject, Sendable {
-  /// Answers a load of `length` bytes, 1 to 8, at an offset into the device's window.
+  /// Handles a load of `length` bytes, 1 to 8, at an offset in the device's address range.
   func load(_ offset: UInt64, length: Int) -> UInt64
-  /// Takes a store of the `length` low bytes of `value`.
+  /// Handles a store of the `length` low bytes of `value`.
   func store(_ offset: UInt64, length: Int, value: UInt64)
 }
 
-/// The wire by which a device asks for attention. Any thread may use it.
+/// A device's interrupt line. Any thread may use it.
 public protocol InterruptLine: AnyObject, Sendable {
-  /// One edge: what is pending stays so until the guest has taken it.
+  /// An edge: the interrupt is pending until the guest acknowledges it.
   func pulse()
-  /// A level: pending as long as it is high.
+  /// A level: the interrupt is pending while it is high.
   func setLevel(_ isHigh: Bool)
 }
 
-/// Which device is at which address.
+/// The devices at their addresses.
 public struct MMIOBus: Sendable {
   private var windows: [(range: Range<UInt64>, device: any MMIODevice)] = []
 
+  /// A bus without devices.
   public init() {}
 
-  /// Puts a device at a range of guest-physical addresses; none may overlap.
+  /// Adds a device at a range of guest-physical addresses, which must not overlap others.
   public mutating func add(_ device: any MMIODevice, at range: Range<UInt64>) { windows.append((range, device)) }
 
-  /// Answers a load.
-  /// - Returns: nil where no device is.
+  /// Handles a load.
+  /// - Returns: nil if there is no device.
   public func load(_ address: UInt64, length: Int) -> UInt64? {
     for window in windows where window.range.contains(address) {
       return window.device.load(address - window.range.lowerBound, length: length)
@@ -33,7 +33,7 @@ public struct MMIOBus: Sendable {
     return nil
   }
 
-  /// Passes on a store.
+  /// Handles a store.
   /// - Returns: whether there is a device.
   public func store(_ address: UInt64, length: Int, value: UInt64) -> Bool {
     for window in windows where window.range.contains(address) {

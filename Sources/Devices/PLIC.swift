@@ -1,7 +1,9 @@
 import Platform
 
-/// RISC-V's platform-level interrupt controller (RISC-V PLIC specification 1.0.0), for hosts whose kernel has none: one
-/// context, supervisor mode, for each hart; sources 1 to 31.
+/// RISC-V's platform-level interrupt controller (RISC-V PLIC specification 1.0.0), for hosts without an in-kernel controller: one
+/// supervisor-mode context for each hart; sources 1 to 31.
+///
+/// Sendable because a lock protects all mutable state.
 public final class PLIC: MMIODevice, @unchecked Sendable {
   private struct Hart {
     var enabled: UInt32 = 0
@@ -12,24 +14,27 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
   private let lock = Lock()
   private var harts: [Hart]
   private var priorities = [UInt32](repeating: 0, count: Int(sources) + 1)
-  // Bit n stands for source n.
+  // Bit n is source n.
   private var levels: UInt32 = 0
   private var pending: UInt32 = 0
   private var claimed: UInt32 = 0
-  /// Sets a hart's external interrupt, or takes it back.
+  /// Sets or clears a hart's external interrupt.
   private let signal: @Sendable (_ hart: Int, _ isSet: Bool) -> Void
 
   /// The highest source.
   public static let sources: UInt32 = 31
-  /// Bytes of its window.
+  /// Size of its address range, in bytes.
   public static let windowSize: UInt64 = 0x400_0000
 
+  /// - Parameters:
+  ///   - harts: number of harts.
+  ///   - signal: called when a hart's external interrupt changes, under the lock.
   public init(harts: Int, signal: @escaping @Sendable (_ hart: Int, _ isSet: Bool) -> Void) {
     self.harts = [Hart](repeating: Hart(), count: harts)
     self.signal = signal
   }
 
-  /// The wire of a source, 1 to 31.
+  /// The interrupt line of a source, 1 to 31.
   public func line(_ source: UInt32) -> any InterruptLine { Line(self, source) }
 
   private final class Line: InterruptLine {
@@ -82,7 +87,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
     case claim(hart: Int)
   }
 
-  /// What is at an offset; nil for nothing.
+  /// The register at an offset; nil for none.
   private func place(_ offset: UInt64) -> Place? {
     if offset >= Register.context {
       let hart = (offset - Register.context) / Register.contextStep
@@ -95,7 +100,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
     }
     if offset >= Register.enable {
       let hart = (offset - Register.enable) / Register.enableStep
-      // 32 sources fill one word.
+      // One word has 32 sources.
       guard hart < UInt64(harts.count), offset % Register.enableStep == 0 else { return nil }
       return .enable(hart: Int(hart))
     }
@@ -104,6 +109,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
     return .priority(Int(offset / 4))
   }
 
+  /// Handles a load from a register.
   public func load(_ offset: UInt64, length: Int) -> UInt64 {
     lock.withLock {
       guard let place = place(offset) else { return 0 }
@@ -117,6 +123,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
     }
   }
 
+  /// Handles a store to a register.
   public func store(_ offset: UInt64, length: Int, value: UInt64) {
     let value = UInt32(truncatingIfNeeded: value)
     lock.withLock {
@@ -124,7 +131,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
       switch place {
       case .priority(let source): priorities[source] = min(value, 7)
       case .pending: return
-      // There is no source 0.
+      // Source 0 does not exist.
       case .enable(let hart): harts[hart].enabled = value & ~1
       case .threshold(let hart): harts[hart].threshold = min(value, 7)
       case .claim(let hart):
@@ -138,7 +145,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
 
   // MARK: Arbitration
 
-  /// The source that a hart has to serve first: of highest priority, then of lowest number; 0 for none.
+  /// The source that a hart must serve first: the one with the highest priority, then with the lowest number; 0 for none.
   private func best(_ hart: Int, above threshold: UInt32) -> UInt32 {
     var candidates = pending & ~claimed & harts[hart].enabled
     var best: UInt32 = 0
@@ -155,7 +162,7 @@ public final class PLIC: MMIODevice, @unchecked Sendable {
   }
 
   private func claim(_ hart: Int) -> UInt32 {
-    // The threshold does not count here ("Interrupt Claim Process").
+    // The threshold does not apply here ("Interrupt Claim Process").
     let source = best(hart, above: 0)
     if source != 0 {
       pending &= ~(1 << source)

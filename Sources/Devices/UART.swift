@@ -1,17 +1,19 @@
 import Platform
 
-/// A serial port: a 16550A (National Semiconductor PC16550D), registers a byte apart. What the guest sends is out at once;
-/// what it receives waits until it listens.
+/// A serial port: a 16550A (National Semiconductor PC16550D), with registers one byte apart. Output is sent immediately; input is
+/// buffered until the guest's driver is ready.
+///
+/// Sendable because a lock protects all mutable state.
 public final class UART: MMIODevice, @unchecked Sendable {
   private let output: GuestOutput
   private let interrupt: any InterruptLine
   private let lock = Lock()
-  /// Called, outside the lock, when there is room for input again.
-  public var onRoom: (@Sendable () -> Void)?
+  /// Called, without the lock, when it accepts input again.
+  public var onSpace: (@Sendable () -> Void)?
 
-  /// Bytes that the port's registers take.
+  /// Size of the port's registers, in bytes.
   public static let windowSize: UInt64 = 8
-  /// Bytes received that the guest has not read: a ring.
+  /// A ring buffer of received bytes that the guest has not read.
   private var received = [UInt8](repeating: 0, count: 256)
   private var first = 0
   private var waiting = 0
@@ -22,10 +24,11 @@ public final class UART: MMIODevice, @unchecked Sendable {
   private var modemControl: UInt8 = 0
   private var scratch: UInt8 = 0
   private var hasFIFO = false
-  /// The "transmitter empty" interrupt, which reading its cause takes back.
+  /// The "transmitter empty" interrupt, which is cleared by reading its cause.
   private var isTransmitterPending = false
   private var isLineHigh = false
 
+  /// A serial port with this output and interrupt line.
   public init(output: GuestOutput, interrupt: any InterruptLine) {
     self.output = output
     self.interrupt = interrupt
@@ -34,7 +37,7 @@ public final class UART: MMIODevice, @unchecked Sendable {
   private enum Register {
     static let data: UInt64 = 0
     static let interruptEnable: UInt64 = 1
-    static let identification: UInt64 = 2  // read; written: FIFO control
+    static let identification: UInt64 = 2  // when written: FIFO control
     static let lineControl: UInt64 = 3
     static let modemControl: UInt64 = 4
     static let lineStatus: UInt64 = 5
@@ -47,12 +50,13 @@ public final class UART: MMIODevice, @unchecked Sendable {
 
   // MARK: Input
 
-  /// Bytes that it takes now: none before the guest's driver listens, which empties the port first.
-  public var room: Int { lock.withLock { listens ? received.count - waiting : 0 } }
+  /// Number of bytes that it accepts now: none before the guest's driver is ready, which first clears the port.
+  public var space: Int { lock.withLock { listens ? received.count - waiting : 0 } }
 
+  private var hasSpace: Bool { listens && waiting < received.count }
   private var listens: Bool { interruptEnable & 1 != 0 && !isLoop }
 
-  /// Takes input, at most `room` bytes; what is more is lost.
+  /// Receives input, at most `space` bytes; more is lost.
   public func receive(_ bytes: UnsafeRawBufferPointer) {
     lock.withLock {
       for byte in bytes { append(byte) }
@@ -68,38 +72,40 @@ public final class UART: MMIODevice, @unchecked Sendable {
 
   // MARK: Registers
 
+  /// Handles a load from a register.
   public func load(_ offset: UInt64, length: Int) -> UInt64 {
-    var hadRoom = true
+    var hadSpace = true
     let value = lock.withLock {
-      hadRoom = !listens || waiting < received.count
+      hadSpace = !listens || hasSpace
       return register(offset)
     }
-    if !hadRoom { onRoom?() }
+    if !hadSpace { onSpace?() }
     return UInt64(value)
   }
 
+  /// Handles a store to a register.
   public func store(_ offset: UInt64, length: Int, value: UInt64) {
-    // Outside the lock, and before anything tells the guest that it is out: a slow reader keeps nobody else waiting.
+    // Without the lock, and before the guest can see that it was sent: a slow reader blocks no other CPU.
     switch lock.withLock({ consequence(of: offset) }) {
     case .byte: output.put(UInt8(truncatingIfNeeded: value))
     case .flush: output.flush()
     case .none: break
     }
-    let listened = lock.withLock {
-      let before = listens
+    let hasMoreSpace = lock.withLock {
+      let before = hasSpace
       setRegister(offset, UInt8(truncatingIfNeeded: value))
-      return before || !listens
+      return !before && hasSpace
     }
-    if !listened { onRoom?() }
+    if hasMoreSpace { onSpace?() }
   }
 
-  /// What a store does to the output.
+  /// The effect of a store on the output.
   private enum Consequence { case none, byte, flush }
 
   private func consequence(of offset: UInt64) -> Consequence {
     switch offset {
     case Register.data where !reachesDivisor && !isLoop: .byte
-    // Linux does this when it has sent all that it had.
+    // Linux does this when it has nothing more to send.
     case Register.interruptEnable where !reachesDivisor: .flush
     default: .none
     }
@@ -128,7 +134,7 @@ public final class UART: MMIODevice, @unchecked Sendable {
     case Register.modemControl: return modemControl
     // The transmitter is always empty.
     case Register.lineStatus: return 0x60 | (waiting > 0 ? 1 : 0)
-    // Looped back, the port sees its own modem control lines; otherwise somebody who is always ready.
+    // In loopback mode the port reads its own modem control lines; otherwise those of a device that is always ready.
     case Register.modemStatus:
       guard isLoop else { return 0xb0 }
       return (modemControl & 2) << 3 | (modemControl & 1) << 5 | (modemControl & 0x0c) << 4

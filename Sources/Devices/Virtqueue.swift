@@ -1,58 +1,59 @@
 import CLinux
 
-/// What is wrong with a queue: the guest's driver broke the rules of the virtio specification (version 1.2, 2.7 "Split
-/// Virtqueues").
-public enum QueueError: Error, Equatable, Sendable {
-  /// The number of descriptors is no power of two, zero, or more than the device has.
+/// An error in a queue: the guest's driver violates the virtio specification (version 1.2, 2.7 "Split Virtqueues").
+public enum QueueError: Error, Equatable, Sendable, CustomStringConvertible {
+  /// The number of descriptors is not a power of two, is zero, or exceeds the device's maximum.
   case size(UInt32)
   /// A part of the queue is not in memory, or not aligned.
   case placement(address: UInt64)
-  /// More chains are on offer than the queue has descriptors.
+  /// More chains are available than the queue has descriptors.
   case offered(UInt16)
-  /// A descriptor's number is beyond the table.
+  /// The index of a descriptor is beyond the table.
   case number(UInt16)
-  /// A chain is longer than the table: it runs in a circle.
+  /// A chain is longer than the table, so it has a loop.
   case loop
-  /// A buffer is not all in memory.
+  /// A buffer is not entirely in memory.
   case buffer(address: UInt64, count: UInt32)
-  /// A table of descriptors elsewhere, which this device does not offer.
+  /// An indirect descriptor, which this device does not offer.
   case indirect
-  /// A buffer to read behind one to write.
+  /// A device-readable buffer after a device-writable one.
   case order
-  /// The request is too short, or has no buffer for the answer.
+  /// The request is too short, or has no buffer for the response.
   case request
 
-  /// What happened, to stand behind the names of device and queue.
+  /// The error, which follows the names of device and queue.
   public var description: String {
     switch self {
-    case .size(let size): "has \(size) descriptors, which no queue of this device can have"
+    case .size(let size): "has \(size) descriptors, which this device does not support"
     case .placement(let address): "is at 0x\(String(address, radix: 16)), which is not in memory or not aligned"
-    case .offered(let count): "offers \(count) buffers at once, more than it has descriptors"
-    case .number(let number): "names descriptor \(number), which is beyond its table"
-    case .loop: "holds a chain of descriptors that runs in a circle"
+    case .offered(let count): "has \(count) available buffers, more than it has descriptors"
+    case .number(let number): "has descriptor index \(number), which is beyond its table"
+    case .loop: "has a descriptor chain with a loop"
     case .buffer(let address, let count):
-      "holds a buffer of \(count) bytes at 0x\(String(address, radix: 16)), which is not all in memory"
-    case .indirect: "holds an indirect descriptor, which was not negotiated"
-    case .order: "holds a buffer for the device to read behind one for it to write"
-    case .request: "holds a request without room for its header or its answer"
+      "has a buffer of \(count) bytes at 0x\(String(address, radix: 16)), which is not entirely in memory"
+    case .indirect: "has an indirect descriptor, which was not negotiated"
+    case .order: "has a device-readable buffer after a device-writable one"
+    case .request: "has a request without space for its header or its response"
     }
   }
 }
 
-/// A split virtqueue, the device's side. Nothing in it is believed: addresses and numbers are checked when they are used,
-/// and used as they were when they were checked.
+/// The device side of a split virtqueue. Addresses and indices are checked when they are used, and read only once.
 public struct Virtqueue {
-  /// Most descriptors that it can have.
+  /// Maximum number of descriptors.
   public let capacity: UInt16
-  /// What the driver has set: the number of descriptors, and the addresses of the three parts.
+  /// The driver's settings: the number of descriptors, and the addresses of the three parts.
   public var size: UInt32
+  /// Guest-physical address of the descriptor table.
   public var table: UInt64 = 0
+  /// Guest-physical address of the available ring.
   public var available: UInt64 = 0
+  /// Guest-physical address of the used ring.
   public var used: UInt64 = 0
 
   /// The parts in this process's memory, while the queue is ready.
   private var parts: Parts?
-  /// The mask that makes a ring's index of a running number: the size less one.
+  /// The mask that converts a running number to a ring index: the size minus one.
   private var mask: UInt16 = 0
   private var nextAvailable: UInt16 = 0
   private var nextUsed: UInt16 = 0
@@ -69,9 +70,10 @@ public struct Virtqueue {
     size = UInt32(capacity)
   }
 
+  /// Whether the queue is started.
   public var isReady: Bool { parts != nil }
 
-  /// Starts the queue with what the driver has set.
+  /// Starts the queue with the driver's settings.
   /// - Throws: `QueueError.size`, `.placement`.
   public mutating func start(in memory: DeviceMemory) throws(QueueError) {
     guard size > 0, size <= UInt32(capacity), size & (size - 1) == 0 else { throw .size(size) }
@@ -88,17 +90,17 @@ public struct Virtqueue {
   private static func part(at address: UInt64, count: UInt64, alignment: UInt64, _ memory: DeviceMemory)
     throws(QueueError) -> UnsafeMutableRawPointer
   {
-    // Guest memory is mapped so that an aligned address of the guest's is aligned here, too.
+    // Guest memory is mapped with at least this alignment, so an aligned guest address is aligned here, too.
     guard address & (alignment - 1) == 0, let start = memory.bytes(at: address, count: count)?.baseAddress else {
       throw .placement(address: address)
     }
     return start
   }
 
-  /// Forgets all that the driver has set.
+  /// Clears the driver's settings.
   public mutating func reset() { self = Virtqueue(capacity: capacity) }
 
-  /// Chains that the driver has offered and nobody has taken yet.
+  /// Number of chains that are available and not taken.
   public func offered() throws(QueueError) -> UInt16 {
     guard let parts else { return 0 }
     let count = linux_load16(parts.available + 2) &- nextAvailable
@@ -106,15 +108,15 @@ public struct Virtqueue {
     return count
   }
 
-  /// Takes the next chain on offer.
-  /// - Parameter chain: becomes what was taken; undefined after an error.
-  /// - Returns: false where none is on offer.
+  /// Takes the next available chain.
+  /// - Parameter chain: set to the chain; undefined after an error.
+  /// - Returns: false if there is none.
   public mutating func take(_ chain: inout DescriptorChain, _ memory: DeviceMemory) throws(QueueError) -> Bool {
     guard let parts, try offered() > 0 else { return false }
     chain.clear()
     chain.head = linux_load16(parts.available + 4 + Int(nextAvailable & mask) * 2)
     var number = chain.head
-    // No chain has more descriptors than the table: `left` counts down to what only a circle can reach.
+    // A chain with more descriptors than the table must have a loop.
     var left = Int(mask) + 1
     while true {
       guard number <= mask else { throw .number(number) }
@@ -137,10 +139,10 @@ public struct Virtqueue {
     return true
   }
 
-  /// Gives a chain back.
+  /// Returns a chain to the driver, in the used ring.
   /// - Parameters:
   ///   - head: of a chain that was taken from this queue.
-  ///   - written: bytes that were written to its writable buffers.
+  ///   - written: number of bytes written to its device-writable buffers.
   public mutating func giveBack(_ head: UInt16, written: Int) {
     guard let parts else { return }
     let element = parts.used + 4 + Int(nextUsed & mask) * 8
@@ -150,15 +152,15 @@ public struct Virtqueue {
     linux_store16(parts.used + 2, nextUsed)
   }
 
-  /// Whether the driver wants an interrupt for what was given back.
+  /// Whether the driver wants a used buffer notification.
   public func wantsInterrupt() -> Bool {
     guard let parts else { return false }
     linux_full_fence()
     return linux_load16(parts.available) & 1 == 0
   }
 
-  /// Says whether the device wants to be told of new chains. Where it does, chains that are there already have to be looked
-  /// for afterwards.
+  /// Enables or disables available buffer notifications. After enabling them, the caller must check for chains that are already
+  /// available.
   public func setNotifications(_ areWanted: Bool) {
     guard let parts else { return }
     linux_store16(parts.used, areWanted ? 0 : 1)

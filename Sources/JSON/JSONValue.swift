@@ -1,21 +1,27 @@
 import CJansson
 import CLinux
 
-/// A JSON value (RFC 8259) as RPC arguments and results have it.
+/// A JSON value (RFC 8259), as in the arguments and results of an RPC.
 public enum JSONValue: Equatable, Sendable {
+  /// null.
   case null
+  /// true or false.
   case bool(Bool)
+  /// An integer of 64 bits.
   case integer(Int64)
+  /// A number with a fraction or an exponent, or an integer that exceeds 64 bits.
   case real(Double)
+  /// A string.
   case string(String)
+  /// Elements, in order.
   case array([JSONValue])
-  /// Members in their order.
+  /// Members, in order.
   case object([JSONMember])
 
-  /// The member of an object; nil where this is no object or has none of that name.
+  /// The member with a name; nil if this is not an object or has no such member.
   public subscript(name: String) -> JSONValue? {
     guard case .object(let members) = self else { return nil }
-    // Most names differ in length, which is found out sooner.
+    // Most names differ in length, and comparing that is cheaper.
     let count = name.utf8.count
     return members.first { $0.name.utf8.count == count && $0.name.utf8.elementsEqual(name.utf8) }?.value
   }
@@ -23,9 +29,12 @@ public enum JSONValue: Equatable, Sendable {
 
 /// A member of a JSON object.
 public struct JSONMember: Equatable, Sendable {
+  /// The name.
   public let name: String
+  /// The value.
   public let value: JSONValue
 
+  /// A member with a name and a value.
   public init(_ name: String, _ value: JSONValue) {
     self.name = name
     self.value = value
@@ -33,38 +42,44 @@ public struct JSONMember: Equatable, Sendable {
 }
 
 extension JSONValue {
-  /// Why bytes are no value.
+  /// Why bytes are not a value.
   package enum Refusal: Error {
     case malformed
-    /// It is JSON, with a number that no `Double` can be.
+    /// It is JSON with a number that exceeds the range of `Double`.
     case numberTooGreat
   }
 
-  /// Reads one value that fills the bytes. Where an integer in it has more than 64 bits and a sign, all its numbers are real
-  /// ones, as Go's are in an `interface{}`.
+  /// Parses one value that fills the bytes. If an integer in it does not fit 64 bits with a sign, all its numbers become real
+  /// numbers, as in Go's `interface{}`.
   ///
-  /// The caller has bounded how deep values nest: reading goes as deep as they do.
+  /// The caller must have limited the nesting depth: the parser is recursive.
   package static func parse(_ bytes: UnsafeRawBufferPointer) throws(Refusal) -> JSONValue {
-    _ = isSeeded
     let text = bytes.bindMemory(to: CChar.self)
     let flags = Int(JSON_DECODE_ANY | JSON_ALLOW_NUL)
     var error = json_error_t()
-    var root = json_loadb(text.baseAddress, text.count, flags, &error)
+    var root = load(text, flags, &error)
     if root == nil, swiftlet_json_is_overflow(&error) != 0 {
-      root = json_loadb(text.baseAddress, text.count, flags | Int(JSON_DECODE_INT_AS_REAL), &error)
+      root = load(text, flags | Int(JSON_DECODE_INT_AS_REAL), &error)
     }
     guard let root else { throw swiftlet_json_is_overflow(&error) != 0 ? .numberTooGreat : .malformed }
     defer { swiftlet_json_release(root) }
     return JSONValue(root)
   }
 
+  static func load(_ text: UnsafeBufferPointer<CChar>, _ flags: Int, _ error: inout json_error_t)
+    -> UnsafeMutablePointer<json_t>?
+  {
+    _ = isSeeded
+    return json_loadb(text.baseAddress, text.count, flags, &error)
+  }
+
   /// The same.
-  /// - Returns: nil for what is not JSON, or has such a number.
+  /// - Returns: nil for bytes that are not JSON, or contain a number out of range.
   package init?(parsing bytes: UnsafeRawBufferPointer) {
     do { self = try Self.parse(bytes) } catch { return nil }
   }
 
-  /// Reads one value that fills the bytes, unless arrays and objects nest deeper than a limit.
+  /// Parses one value that fills the bytes, if arrays and objects do not nest deeper than a limit.
   package init?(parsing bytes: UnsafeRawBufferPointer, depthLimit: Int) {
     var depth = 0
     var isString = false
@@ -84,17 +99,17 @@ extension JSONValue {
     self.init(parsing: bytes)
   }
 
-  /// jansson's hash tables are given a seed that nobody can guess: by itself it opens /dev/urandom, which a sandbox refuses,
-  /// and then takes the time.
+  /// Seeds jansson's hash tables with a random number. By itself jansson would open /dev/urandom, which the sandbox forbids, and
+  /// then fall back to the time, which can be guessed.
   private static let isSeeded: Bool = {
     var number = 0
     withUnsafeMutableBytes(of: &number) { _ = linux_getrandom($0.baseAddress, $0.count) }
-    // Zero would make jansson choose for itself.
+    // With zero, jansson chooses a seed itself.
     json_object_seed(max(number & 0x7fff_ffff, 1))
     return true
   }()
 
-  private init(_ value: UnsafeMutablePointer<json_t>) {
+  init(_ value: UnsafeMutablePointer<json_t>) {
     switch json_type(rawValue: json_type.RawValue(swiftlet_json_type(value))) {
     case JSON_OBJECT:
       var members: [JSONMember] = []
@@ -121,10 +136,12 @@ extension JSONValue {
     }
   }
 
-  /// The value as text, as Go's encoding/json writes it: compact, with the characters that HTML knows escaped.
-  /// - Returns: nil where there is no memory for it.
+  /// The value as text, as Go's encoding/json writes it: compact, with the special characters of HTML escaped.
+  /// - Returns: nil if memory runs out.
   package var encoded: [UInt8]? {
     var text: [UInt8] = []
+    // Most values fit, so that the text is allocated once.
+    text.reserveCapacity(250)
     return append(to: &text) ? text : nil
   }
 
@@ -151,24 +168,52 @@ extension JSONValue {
     return true
   }
 
-  /// Adds the text of what is no array and no object: each real number with as many digits as it needs by itself.
+  /// Appends the text of a value that is not an array or object.
   private func appendScalar(to text: inout [UInt8]) -> Bool {
+    switch self {
+    case .bool(let value): text.append(contentsOf: (value ? "true" : "false").utf8)
+    case .integer(let value): text.append(contentsOf: String(value).utf8)
+    case .string(let value) where Self.appendPlain(value, to: &text): break
+    case .real, .string: return appendWithJansson(to: &text)
+    case .null, .array, .object: text.append(contentsOf: "null".utf8)
+    }
+    return true
+  }
+
+  /// Appends a string if no character of it needs an escape, as in nearly all: jansson would copy it and make a hash table first.
+  private static func appendPlain(_ value: String, to text: inout [UInt8]) -> Bool {
+    var value = value
+    return value.withUTF8 { bytes in
+      // Printable ASCII without ", & < > and \.
+      let isPlain = bytes.allSatisfy {
+        $0 >= 0x20 && $0 < 0x7f && $0 != 0x22 && $0 != 0x26 && $0 != 0x3c && $0 != 0x3e && $0 != 0x5c
+      }
+      guard isPlain else { return false }
+      text.append(0x22)
+      text.append(contentsOf: bytes)
+      text.append(0x22)
+      return true
+    }
+  }
+
+  /// Appends a real number, with as many digits as it needs, or a string.
+  private func appendWithJansson(to text: inout [UInt8]) -> Bool {
     _ = Self.isSeeded
     guard let value = makeJansson() else { return false }
     defer { swiftlet_json_release(value) }
-    // Seventeen digits tell every number from every other; most need fewer.
+    // Seventeen digits distinguish all numbers; most need fewer.
     let flags = Int(JSON_COMPACT | JSON_ENCODE_ANY) | (digits & 0x1f) << 11  // JSON_REAL_PRECISION
-    func write(to room: UnsafeMutableRawBufferPointer) -> Int {
-      let size = json_dumpb(value, room.bindMemory(to: CChar.self).baseAddress, room.count, flags)
-      if size <= room.count { Self.appendAsGo(UnsafeRawBufferPointer(rebasing: room[..<size]), to: &text) }
+    func write(to buffer: UnsafeMutableRawBufferPointer) -> Int {
+      let size = json_dumpb(value, buffer.bindMemory(to: CChar.self).baseAddress, buffer.count, flags)
+      if size <= buffer.count { Self.appendAsGo(UnsafeRawBufferPointer(rebasing: buffer[..<size]), to: &text) }
       return size
     }
-    // On the stack, as long as the size is a literal and no greater. A longer text says how long it is.
+    // On the stack: that needs a literal size of at most 1,024 bytes. For a longer text the result is its size.
     let size = withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1, write)
     return size > 0 && (size <= 1024 || withUnsafeTemporaryAllocation(byteCount: size, alignment: 1, write) == size)
   }
 
-  /// Significant digits that this number needs to be read back as it is.
+  /// Number of significant digits with which this number is read back unchanged.
   private var digits: Int {
     guard case .real(let number) = self else { return 17 }
     for digits in 15...16 {
@@ -188,15 +233,13 @@ extension JSONValue {
 
   private func makeJansson() -> UnsafeMutablePointer<json_t>? {
     switch self {
-    // Arrays and objects are written by `append`.
-    case .null, .array, .object: return json_null()
-    case .bool(let value): return value ? json_true() : json_false()
-    case .integer(let value): return json_integer(value)
     case .real(let value):
       // Go writes whole numbers without a fraction.
       if value == value.rounded(), value.magnitude < 9_007_199_254_740_992 { return json_integer(Int64(value)) }
-      return json_real(value) ?? json_null()  // infinities and NaN are no JSON
+      return json_real(value) ?? json_null()  // JSON has no infinities and NaN
     case .string(let value): return Self.makeString(value)
+    // `appendScalar` writes the others itself.
+    default: return json_null()
     }
   }
 
@@ -209,12 +252,12 @@ extension JSONValue {
     }
   }
 
-  /// What jansson leaves as it is and Go's encoder escapes, or writes in capitals and Go does not. These characters stand in
-  /// strings alone, so their place need not be looked at.
+  /// Escapes the characters that Go's encoder escapes and jansson does not, and writes jansson's escapes in lower case. These
+  /// characters occur only within strings, so the position does not matter.
   private static func appendAsGo(_ text: UnsafeRawBufferPointer, to result: inout [UInt8]) {
     var at = 0
     while true {
-      // Most bytes stay as they are.
+      // Most bytes are copied unchanged.
       let start = at
       var byte: UInt8 = 0
       while at < text.count {
@@ -245,7 +288,7 @@ extension JSONValue {
     }
   }
 
-  /// Adds `\uXXXX`.
+  /// Appends `\uXXXX`.
   private static func appendEscape(_ unit: UInt16, to result: inout [UInt8]) {
     for index in 0..<6 as Range<UInt16> {
       let digit = UInt8(truncatingIfNeeded: unit >> (20 - 4 * index) & 0xf)

@@ -1,22 +1,25 @@
 import CLinux
 
-/// Why a guest left: KVM_EXIT_… with what the run page says of it (api.rst 5, "The kvm_run structure").
+/// Why KVM_RUN returned: KVM_EXIT_… with its data from the run page (api.rst 5, "The kvm_run structure").
 public enum Exit: Equatable, Sendable {
-  /// arm64: an HVC or SMC that the filter forwards (KVM_EXIT_HYPERCALL), with its function id. PC is behind it already.
+  /// arm64: an HVC or SMC that the filter forwards (KVM_EXIT_HYPERCALL), with its function identifier. PC is past it.
   case hypercall(function: UInt64)
-  /// riscv64: an ECALL from VS mode that the kernel does not answer itself (KVM_EXIT_RISCV_SBI).
+  /// riscv64: an ECALL from VS mode that the kernel does not handle itself (KVM_EXIT_RISCV_SBI).
   case sbi(extension: UInt64, function: UInt64)
-  /// A load or store where no memory is (KVM_EXIT_MMIO). `length` is in bytes, at most 8; `value` is what a store stores.
+  /// A load or store outside of memory (KVM_EXIT_MMIO). `length` is in bytes, at most 8; `value` is the value of a store.
   case mmio(address: UInt64, length: Int, isWrite: Bool, value: UInt64)
+  /// arm64: a load or store outside of memory by an instruction that the CPU does not describe, such as LDP
+  /// (KVM_EXIT_ARM_NISV). It is not executed: without `VCPU.injectAbort` the guest repeats it.
+  case accessWithoutSyndrome(address: UInt64, isWrite: Bool)
   /// A kick, a signal, or `requestExit`.
   case interrupted
-  /// The guest asked to be shut down or reset (KVM_EXIT_SYSTEM_EVENT): KVM_SYSTEM_EVENT_SHUTDOWN 1, _RESET 2, _CRASH 3.
+  /// The guest requested a shutdown or reset (KVM_EXIT_SYSTEM_EVENT): KVM_SYSTEM_EVENT_SHUTDOWN 1, _RESET 2, _CRASH 3.
   case systemEvent(type: UInt32)
   /// The hardware refused to enter the guest (KVM_EXIT_FAIL_ENTRY).
   case failEntry(reason: UInt64)
-  /// KVM failed inside (KVM_EXIT_INTERNAL_ERROR).
+  /// An error within KVM (KVM_EXIT_INTERNAL_ERROR).
   case internalError(suberror: UInt32)
-  /// Any other exit, by its raw number.
+  /// Any other exit, by its number.
   case unknown(reason: UInt32)
 
   @inline(__always)
@@ -39,10 +42,14 @@ public enum Exit: Equatable, Sendable {
     case LINUX_KVM_EXIT_MMIO.rawValue:
       let mmio = run.pointee.mmio
       let length = Int(min(mmio.len, 8))
-      // Guest byte order and host byte order are both little-endian here.
+      // Guest and host are both little-endian.
       let data = withUnsafeBytes(of: mmio.data) { $0.loadUnaligned(as: UInt64.self) }
       let value = length == 8 ? data : data & (1 << UInt64(length * 8) - 1)
       self = .mmio(address: mmio.phys_addr, length: length, isWrite: mmio.is_write != 0, value: value)
+    case LINUX_KVM_EXIT_ARM_NISV.rawValue:
+      let access = run.pointee.arm_nisv
+      // ISS.WnR (DDI 0487, D24.2.40).
+      self = .accessWithoutSyndrome(address: access.fault_ipa, isWrite: access.esr_iss & 1 << 6 != 0)
     case LINUX_KVM_EXIT_INTR.rawValue:
       self = .interrupted
     case LINUX_KVM_EXIT_SYSTEM_EVENT.rawValue:

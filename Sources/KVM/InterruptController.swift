@@ -1,10 +1,10 @@
 import CLinux
 import Platform
 
-/// An interrupt controller inside the kernel (KVM_CREATE_DEVICE, api.rst 4.79; devices/arm-vgic.rst, arm-vgic-v3.rst; for AIA
-/// the uapi header). Made and placed before the vCPUs run, started when all of them exist.
+/// An interrupt controller in the kernel (KVM_CREATE_DEVICE, api.rst 4.79; devices/arm-vgic.rst, arm-vgic-v3.rst; for AIA the
+/// uapi header). Create it and set its addresses before vCPUs run; start it when all vCPUs exist.
 public struct InterruptController: ~Copyable {
-  /// What the kernel can have, by what the host's own hardware offers.
+  /// The kinds of controller; which of them the kernel offers depends on the hardware.
   public enum Kind: Sendable {
     /// arm64.
     case gicV2, gicV3
@@ -12,6 +12,7 @@ public struct InterruptController: ~Copyable {
     case aia
   }
 
+  /// The kind of controller.
   public let kind: Kind
   private let descriptor: OwnedFD
 
@@ -20,27 +21,28 @@ public struct InterruptController: ~Copyable {
     self.descriptor = descriptor
   }
 
-  /// Places a GICv2's distributor, of 4 KiB, and CPU interface, of 8 KiB.
-  /// - Parameter interrupts: how many there are, the 32 private ones among them; a multiple of 32.
+  /// Sets the addresses of a GICv2's distributor, of 4 KiB, and CPU interface, of 8 KiB.
+  /// - Parameter interrupts: number of interrupts, including the 32 private ones; a multiple of 32.
   public func placeGICv2(distributor: UInt64, cpuInterface: UInt64, interrupts: UInt32) throws(KVMError) {
     try setAddress(LINUX_KVM_VGIC_V2_ADDR_TYPE_DIST.rawValue, distributor)
     try setAddress(LINUX_KVM_VGIC_V2_ADDR_TYPE_CPU.rawValue, cpuInterface)
     try setInterrupts(interrupts)
   }
 
-  /// Places a GICv3's distributor, of 64 KiB, and redistributors, of 128 KiB a vCPU; both at multiples of 64 KiB.
+  /// Sets the addresses of a GICv3's distributor, of 64 KiB, and redistributors, of 128 KiB a vCPU; both aligned to 64 KiB.
   public func placeGICv3(distributor: UInt64, redistributors: UInt64, interrupts: UInt32) throws(KVMError) {
     try setAddress(LINUX_KVM_VGIC_V3_ADDR_TYPE_DIST.rawValue, distributor)
     try setAddress(LINUX_KVM_VGIC_V3_ADDR_TYPE_REDIST.rawValue, redistributors)
     try setInterrupts(interrupts)
   }
 
-  /// Places an APLIC of 16 KiB and the vCPUs' IMSICs, a page each; to be called when all vCPUs exist.
+  /// Sets the addresses of an APLIC, of 16 KiB, and of the vCPUs' IMSICs, of a page each. To be called when all vCPUs exist.
   /// - Parameters:
   ///   - sources: wired interrupts, numbered from 1.
-  ///   - imsics: of vCPU 0; a multiple of their size together, rounded up to a power of two.
-  /// - Returns: identities that an IMSIC has.
+  ///   - imsics: address of vCPU 0's; a multiple of the size of all of them, rounded up to a power of two.
+  /// - Returns: number of interrupt identities of an IMSIC.
   public func placeAIA(aplic: UInt64, imsics: UInt64, sources: UInt32, vcpus: Int) throws(KVMError) -> UInt32 {
+    guard vcpus > 0 else { throw .failed(.setDeviceAttribute, .invalid) }
     let configuration = LINUX_KVM_DEV_RISCV_AIA_GRP_CONFIG.rawValue
     var identities: UInt32 = 0
     try transfer(
@@ -54,13 +56,13 @@ public struct InterruptController: ~Copyable {
     var address = aplic
     try set(group, UInt64(LINUX_KVM_DEV_RISCV_AIA_ADDR_APLIC.rawValue), &address)
     for number in 0..<UInt64(vcpus) {
-      address = imsics + number * 0x1000
+      address = imsics &+ number &* 0x1000
       try set(group, 1 + number, &address)
     }
     return identities
   }
 
-  /// Starts the controller, when all vCPUs exist and everything is placed.
+  /// Initializes the controller. To be called when all vCPUs exist and all addresses are set.
   public func start() throws(KVMError) {
     let (group, attribute) =
       kind == .aia
@@ -101,8 +103,8 @@ public struct InterruptController: ~Copyable {
 }
 
 extension VirtualMachine {
-  /// Makes an interrupt controller in the kernel.
-  /// - Returns: nil where the host cannot have this kind.
+  /// Creates an interrupt controller in the kernel.
+  /// - Returns: nil if the host does not support this kind.
   /// - Throws: `KVMError.failed`.
   public func makeInterruptController(_ kind: InterruptController.Kind) throws(KVMError) -> InterruptController? {
     var device = kvm_create_device()
@@ -120,19 +122,19 @@ extension VirtualMachine {
       kind, OwnedFD(adopting: Int32(truncatingIfNeeded: device.fd), kernel: descriptor.kernel))
   }
 
-  /// The wire of a shared interrupt of the kernel's controller; good while the machine lives.
+  /// An input of the kernel's controller for a shared interrupt; valid while the VM exists.
   /// - Parameters:
-  ///   - kind: of the machine's controller.
-  ///   - number: from 0 on for a GIC (INTID less 32), from 1 on for AIA.
+  ///   - kind: of the VM's controller.
+  ///   - number: from 0 for a GIC (INTID minus 32), from 1 for AIA.
   public func interruptInput(_ kind: InterruptController.Kind, number: UInt32) -> InterruptInput {
     let irq =
       kind == .aia
-      ? number : LINUX_KVM_ARM_IRQ_TYPE_SPI.rawValue << LINUX_KVM_ARM_IRQ_TYPE_SHIFT.rawValue | number + 32
+      ? number : LINUX_KVM_ARM_IRQ_TYPE_SPI.rawValue << LINUX_KVM_ARM_IRQ_TYPE_SHIFT.rawValue | number &+ 32
     return InterruptInput(descriptor: descriptor.number, kernel: descriptor.kernel, irq: irq, kind: kind)
   }
 
-  /// Lets the kernel signal an event whenever the guest stores that value of 32 bits at that address: no exit
-  /// (KVM_IOEVENTFD, api.rst 4.59).
+  /// Makes the kernel signal an event when the guest stores a 32-bit value at an address, instead of an exit (KVM_IOEVENTFD,
+  /// api.rst 4.59).
   /// - Throws: `KVMError.failed`.
   public func signal(_ event: borrowing OwnedFD, onStoreOf value: UInt32, at address: UInt64) throws(KVMError) {
     var request = kvm_ioeventfd()
@@ -145,40 +147,55 @@ extension VirtualMachine {
   }
 }
 
-/// A wire to the kernel's interrupt controller (KVM_IRQ_LINE, api.rst 4.25). Any thread may use it.
-public struct InterruptInput: @unchecked Sendable {
-  // Immutable; the kernel takes the call from any thread.
-  fileprivate let descriptor: Int32
-  fileprivate let kernel: any Kernel
-  fileprivate let irq: UInt32
-  fileprivate let kind: InterruptController.Kind
+/// A descriptor for ioctl(2) calls that the kernel accepts from any thread. Sendable because of the kernel's locks; immutable.
+private struct SharedDescriptor: @unchecked Sendable {
+  let number: Int32
+  let kernel: any Kernel
 
-  /// Sets the wire's level.
-  public func setLevel(_ isHigh: Bool) {
-    var line = linux_irq_level(irq: irq, level: isHigh ? 1 : 0)
-    // It fails for numbers that do not exist alone.
-    _ = withUnsafeMutablePointer(to: &line) { kernel.ioctl(descriptor, LINUX_KVM_IRQ_LINE, UInt(bitPattern: $0)) }
+  /// It fails only for arguments that do not exist.
+  func control<Value>(_ request: UInt, _ value: Value) {
+    var value = value
+    _ = withUnsafeMutablePointer(to: &value) { kernel.ioctl(number, request, UInt(bitPattern: $0)) }
+  }
+}
+
+/// An interrupt line to the kernel's controller (KVM_IRQ_LINE, api.rst 4.25). Any thread may use it.
+public struct InterruptInput: Sendable {
+  private let descriptor: SharedDescriptor
+  private let irq: UInt32
+  private let kind: InterruptController.Kind
+
+  fileprivate init(descriptor: Int32, kernel: any Kernel, irq: UInt32, kind: InterruptController.Kind) {
+    self.descriptor = SharedDescriptor(number: descriptor, kernel: kernel)
+    self.irq = irq
+    self.kind = kind
   }
 
-  /// One rising edge, for an interrupt that the guest has set to edges. A GIC's wire need not fall in between: the kernel
-  /// takes each call as an edge (arch/arm64/kvm/vgic/vgic.c, `vgic_validate_injection`).
+  /// Sets the line's level.
+  public func setLevel(_ isHigh: Bool) {
+    descriptor.control(LINUX_KVM_IRQ_LINE, linux_irq_level(irq: irq, level: isHigh ? 1 : 0))
+  }
+
+  /// Raises the line once, for an interrupt that the guest has configured as edge-triggered. A GIC's line need not be lowered in
+  /// between: the kernel treats each call as an edge (arch/arm64/kvm/vgic/vgic.c, `vgic_validate_injection`).
   public func pulse() {
     setLevel(true)
     if kind == .aia { setLevel(false) }
   }
 }
 
-/// riscv64: a vCPU's external interrupt (KVM_INTERRUPT, api.rst 4.16). Any thread may use it.
-public struct ExternalInterrupt: @unchecked Sendable {
-  // Immutable; the kernel takes the call from any thread, without the vCPU's lock.
-  let descriptor: Int32
-  let kernel: any Kernel
+/// riscv64: a vCPU's external interrupt (KVM_INTERRUPT, api.rst 4.16). Any thread may use it, since the kernel accepts it without
+/// the vCPU's lock.
+public struct ExternalInterrupt: Sendable {
+  private let descriptor: SharedDescriptor
 
-  /// Sets the interrupt, or takes it back.
+  init(descriptor: Int32, kernel: any Kernel) {
+    self.descriptor = SharedDescriptor(number: descriptor, kernel: kernel)
+  }
+
+  /// Sets or clears the interrupt.
   public func set(_ isSet: Bool) {
-    var request = kvm_interrupt(irq: isSet ? LINUX_KVM_INTERRUPT_SET : LINUX_KVM_INTERRUPT_UNSET)
-    _ = withUnsafeMutablePointer(to: &request) {
-      kernel.ioctl(descriptor, LINUX_KVM_INTERRUPT, UInt(bitPattern: $0))
-    }
+    descriptor.control(
+      LINUX_KVM_INTERRUPT, kvm_interrupt(irq: isSet ? LINUX_KVM_INTERRUPT_SET : LINUX_KVM_INTERRUPT_UNSET))
   }
 }

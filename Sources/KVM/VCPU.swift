@@ -2,19 +2,19 @@ import CLinux
 import Machine
 import Platform
 
-/// A virtual processor: runs the guest until something leaves it.
+/// A vCPU, which runs guest code until an exit.
 ///
-/// One thread at a time runs it; only `requestExit` may be called from others.
+/// One thread at a time may use it; only `requestExit` may be called from other threads.
 public struct VCPU: ~Copyable {
   private let runPage: Mapping
   private let descriptor: OwnedFD
   private let run: UnsafeMutablePointer<kvm_run>
-  /// What the run path hands to Linux; -1 where another kernel stands in its place.
+  /// The descriptor for the run path on Linux; -1 with another kernel.
   private let linuxDescriptor: Int32
-  /// That other kernel.
+  /// The other kernel.
   private let standIn: StandIn?
 
-  /// An object, so that the run path, which loads all that it might need, loads a pointer at most.
+  /// An object, so that the run path loads only a pointer.
   private final class StandIn {
     let kernel: any Kernel
     let descriptor: Int32
@@ -26,11 +26,11 @@ public struct VCPU: ~Copyable {
   }
 
   init(_ descriptor: consuming OwnedFD, runPageSize: Int) throws(KVMError) {
-    // A kernel that claims a smaller page than the structure has would make every field of it unsafe to read.
+    // If the kernel reported a smaller page than the structure, access to its fields would be out of bounds.
     guard runPageSize >= MemoryLayout<kvm_run>.size else { throw .failed(.getVCPUMapSize, .invalid) }
     let page: Mapping
     do { page = try Mapping(shared: descriptor, count: runPageSize) } catch { throw .failed(.mapRunPage, error) }
-    // The page lives as long as this value, and KVM lays a struct kvm_run at its start.
+    // The page exists as long as this value, and KVM has a struct kvm_run at its start.
     run = page.start.bindMemory(to: kvm_run.self, capacity: 1)
     runPage = page
     let isLinux = descriptor.kernel.isLinux
@@ -39,23 +39,23 @@ public struct VCPU: ~Copyable {
     self.descriptor = descriptor
   }
 
-  /// Sets one register (KVM_SET_ONE_REG, api.rst 4.68). About 1,500 instructions: not for the run path.
+  /// Sets a register (KVM_SET_ONE_REG, api.rst 4.68). Costs about 1,500 instructions: not for the run path.
   /// - Parameters:
   ///   - id: of a 64-bit register, from `ARM64` or `RISCV64`.
-  /// - Throws: `KVMError.failed`; ENOENT where the host's vCPUs lack it.
+  /// - Throws: `KVMError.failed`; ENOENT if the host's vCPUs do not have the register, or it has another size.
   public func setRegister(_ id: UInt64, _ value: UInt64) throws(KVMError) {
     try transfer(.setOneRegister, LINUX_KVM_SET_ONE_REG, id, value)
   }
 
-  /// Reads one register (KVM_GET_ONE_REG, api.rst 4.69). About 1,500 instructions: not for the run path.
+  /// Reads a register (KVM_GET_ONE_REG, api.rst 4.69). Costs about 1,500 instructions: not for the run path.
   public func register(_ id: UInt64) throws(KVMError) -> UInt64 {
     try transfer(.getOneRegister, LINUX_KVM_GET_ONE_REG, id, 0)
   }
 
   /// Reads a register of any size.
   /// - Parameters:
-  ///   - id: says how many bytes the register has.
-  ///   - target: takes the bytes, in its low addresses; must have room for them.
+  ///   - id: includes the register's size.
+  ///   - target: receives the bytes, in its low addresses; at least as large as the register.
   package func readRegister(_ id: UInt64, into target: UnsafeMutableRawBufferPointer) throws(KVMError) {
     let size = 1 << Int(id >> 52 & 15)
     precondition(size <= target.count)
@@ -63,8 +63,8 @@ public struct VCPU: ~Copyable {
     try descriptor.call(.getOneRegister, LINUX_KVM_GET_ONE_REG, &register)
   }
 
-  /// Sets a register of any size from as many bytes, or more.
-  /// - Parameter id: says how many bytes the register has.
+  /// Sets a register of any size.
+  /// - Parameter id: includes the register's size; `source` has at least as many bytes.
   package func writeRegister(_ id: UInt64, from source: UnsafeMutableRawBufferPointer) throws(KVMError) {
     precondition(1 << Int(id >> 52 & 15) <= source.count)
     var register = kvm_one_reg(id: id, addr: UInt64(UInt(bitPattern: source.baseAddress)))
@@ -75,6 +75,8 @@ public struct VCPU: ~Copyable {
   private func transfer(_ call: KVMError.Call, _ request: UInt, _ id: UInt64, _ value: UInt64) throws(KVMError)
     -> UInt64
   {
+    // KVM moves as many bytes as the id says.
+    guard id >> 52 & 15 <= 3 else { throw .failed(call, .noEntry) }
     var value = value
     let kernel = descriptor.kernel
     let number = descriptor.number
@@ -88,19 +90,19 @@ public struct VCPU: ~Copyable {
     return value
   }
 
-  /// Runs the guest until it leaves (KVM_RUN, api.rst 4.10), on the calling thread, whose kicks reach this vCPU meanwhile.
+  /// Runs the guest on the calling thread until an exit (KVM_RUN, api.rst 4.10). Kicks of the thread stop this vCPU.
   ///
-  /// An MMIO or hypercall that the last exit handed over is completed first, by the kernel, with what `answer` put there.
-  /// - Returns: why it left; `.interrupted` after a kick or a signal, in which case nothing was lost.
-  /// - Throws: `KVMError.failed` where the kernel cannot run it: EFAULT for memory that cannot be had, ENOSYS and
-  ///   EOPNOTSUPP for instructions that KVM does not emulate.
+  /// The kernel first completes the MMIO access or hypercall of the previous exit, with the value of `answer`.
+  /// - Returns: the exit; `.interrupted` after a kick or a signal, with no effect on the guest.
+  /// - Throws: `KVMError.failed`: EFAULT for guest memory that is not accessible, ENOSYS and EOPNOTSUPP for instructions that
+  ///   KVM does not emulate.
   @inline(__always)
   public func enter() throws(KVMError) -> Exit { try runGuest() ? Exit(run) : .interrupted }
 
-  /// The same for who waits for a call by one certain number.
+  /// The same, for a caller that expects calls with one number.
   /// - Parameters:
-  ///   - hypercall: arm64: the function of `Exit.hypercall`.
-  ///   - sbi: riscv64: the extension of `Exit.sbi`.
+  ///   - hypercall: arm64: the function identifier of `Exit.hypercall`.
+  ///   - sbi: riscv64: the extension ID of `Exit.sbi`.
   @inline(__always)
   public func enter(awaiting hypercall: UInt64, sbi: UInt64) throws(KVMError) -> Awaited {
     guard try runGuest() else { return .other(.interrupted) }
@@ -113,10 +115,13 @@ public struct VCPU: ~Copyable {
     return .other(Exit(run))
   }
 
-  /// What ended an entry by which a call was awaited.
+  /// The result of an entry for which a call is expected.
   public enum Awaited {
+    /// The expected hypercall.
     case hypercall
+    /// The expected SBI call.
     case sbi
+    /// Any other exit.
     case other(Exit)
   }
 
@@ -126,7 +131,7 @@ public struct VCPU: ~Copyable {
     linux_kick_target(run)
     var result = linux_ioctl(linuxDescriptor, LINUX_KVM_RUN, 0)
     if result >= 0 { return true }
-    // Linux has refused the -1: to find that out here costs the run path nothing.
+    // Linux returns an error for the descriptor -1: checking only then costs the run path nothing.
     if let standIn {
       result = standIn.kernel.ioctl(standIn.descriptor, LINUX_KVM_RUN, 0)
       if result >= 0 { return true }
@@ -135,39 +140,69 @@ public struct VCPU: ~Copyable {
     throw .failed(.run, Errno(Int32(truncatingIfNeeded: -result)))
   }
 
-  /// Answers the load that the last exit was about (`Exit.mmio`): the guest gets as many low bytes of the value as it loads.
+  /// Sets the result of the load of the last exit (`Exit.mmio`): the guest gets as many low bytes of the value as it loads.
   public func completeLoad(_ value: UInt64) {
     withUnsafeMutableBytes(of: &run.pointee.mmio.data) { $0.storeBytes(of: value, as: UInt64.self) }
   }
 
-  /// riscv64: its external interrupt; good while the vCPU lives.
+  /// arm64: the next entry begins with an external data abort for the access of the last exit (`ext_dabt_pending` of
+  /// KVM_SET_VCPU_EVENTS, api.rst 4.32; since Linux 5.5, as `Exit.accessWithoutSyndrome` is).
+  /// - Throws: `KVMError.failed`.
+  public func injectAbort() throws(KVMError) {
+    var events = linux_vcpu_events()
+    events.ext_dabt_pending = 1
+    try descriptor.call(.setVCPUEvents, LINUX_KVM_SET_VCPU_EVENTS, &events)
+  }
+
+  /// The kernel's counters of its exits since it was made (KVM_GET_STATS_FD, api.rst 4.133; since Linux 5.14). Not for the run path.
+  /// - Throws: `KVMError.failed`.
+  package func exitCounts() throws(KVMError) -> ExitCounts { try ExitCounts(of: descriptor) }
+
+  /// riscv64: the vCPU's external interrupt; valid while the vCPU exists.
   public var externalInterrupt: ExternalInterrupt {
     ExternalInterrupt(descriptor: descriptor.number, kernel: descriptor.kernel)
   }
 
-  /// riscv64: an argument, 0 to 5, of the SBI call that the last exit was about (`Exit.sbi`).
+  /// riscv64: argument 0 to 5 of the SBI call of the last exit (`Exit.sbi`).
   @inline(__always)
   public func sbiArgument(_ number: Int) -> UInt64 {
     withUnsafeBytes(of: &run.pointee.riscv_sbi.args) { $0.load(fromByteOffset: number * 8, as: UInt64.self) }
   }
 
-  /// riscv64: answers it; without this the guest gets SBI_ERR_NOT_SUPPORTED.
+  /// riscv64: sets the call's result; without it the guest gets SBI_ERR_NOT_SUPPORTED.
   @inline(__always)
   public func completeSBI(error: Int64, value: UInt64) {
     run.pointee.riscv_sbi.ret.0 = UInt(bitPattern: Int(error))
     run.pointee.riscv_sbi.ret.1 = UInt(value)
   }
 
-  /// Lets kicks of the calling thread end the present or next entry of this vCPU from now on, as `enter` does.
+  /// From now on a kick of the calling thread ends the current or next entry of this vCPU, as in `enter`.
   public func aim() { linux_kick_target(run) }
 
-  /// Ends the thread's claim on kicks, made by `enter`: to be called before the vCPU ends or moves to another thread.
+  /// Kicks of the thread no longer affect this vCPU: to be called before the vCPU ends or moves to another thread.
   public func leave() { linux_kick_target(nil) }
 
-  /// Makes the present or next `enter` come back at once, with `.interrupted`; from any thread. Where the guest is running,
-  /// a signal to its thread must follow.
+  /// The vCPU that kicks of a thread reach, for a thread that runs another one for a while.
+  public struct KickTarget {
+    fileprivate let run: UnsafeMutablePointer<kvm_run>?
+
+    /// That of the calling thread, which may be none.
+    public static var current: KickTarget { KickTarget(run: linux_kick_target_now()) }
+    /// No vCPU.
+    public static var none: KickTarget { KickTarget(run: nil) }
+  }
+
+  /// Kicks of the thread reach another vCPU, or none, instead of this one. The other one's next entry returns at once: a kick may
+  /// have come for it meanwhile. It must still be there.
+  public func leave(to target: KickTarget) {
+    linux_kick_target(target.run)
+    if let run = target.run { linux_set_immediate_exit(run, 1) }
+  }
+
+  /// Makes the current or next `enter` return at once, with `.interrupted`; from any thread. If the guest is running, a signal to
+  /// its thread must follow.
   public func requestExit() { linux_set_immediate_exit(run, 1) }
 
-  /// Takes back what `requestExit` or a kick asked for.
+  /// Undoes `requestExit` or a kick.
   public func clearExitRequest() { linux_set_immediate_exit(run, 0) }
 }

@@ -1,16 +1,18 @@
-/// How a file holds a Linux kernel, from its first 64 bytes.
+/// The format of a Linux kernel's file, from its first 64 bytes.
 public enum KernelFormat: Equatable, Sendable {
-  /// As it is: the bytes are a `KernelHeader`, or no kernel at all.
+  /// Not compressed: it starts with a `KernelHeader`, or is not a kernel.
   case plain
-  /// Compressed with gzip (RFC 1952) from an offset on, with so many bytes; nil where they go to the file's end.
+  /// Compressed with gzip (RFC 1952): offset and size of the compressed data, in bytes; nil if it extends to the file's end.
   case gzip(offset: UInt64, size: UInt64?)
-  /// Compressed in a way that is not unpacked here.
+  /// Compressed with a method that is not supported.
   case other(Compression)
 
-  /// The program that unpacks it.
+  /// The compression method.
   public enum Compression: Equatable, Sendable {
+    /// Compression methods that are recognized but not supported.
     case xz, zstd, lz4, bzip2, lzma, lzop
 
+    /// The usual name of the program.
     public var name: StaticString {
       switch self {
       case .xz: "xz"
@@ -23,21 +25,21 @@ public enum KernelFormat: Equatable, Sendable {
     }
   }
 
-  /// - Parameter bytes: the first 64 of the file, or all where it has fewer.
+  /// - Parameter bytes: the file's first 64 bytes, or all if it has fewer.
   public init(_ bytes: UnsafeRawBufferPointer) {
     if Self.begins(bytes, 0, [0x1f, 0x8b, 0x08]) {
       self = .gzip(offset: 0, size: nil)
     } else if let (_, compression) = Self.signatures.first(where: { Self.begins(bytes, 0, $0.bytes) }) {
       self = .other(compression)
-    } else if bytes.count >= KernelHeader.size, Self.begins(bytes, 0, [0x4d, 0x5a]), Self.begins(bytes, 4, "zimg") {
+    } else if bytes.count >= KernelHeader.size, Self.begins(bytes, 0, "MZ"), Self.begins(bytes, 4, "zimg") {
       self.init(zboot: bytes)
     } else {
       self = .plain
     }
   }
 
-  /// A kernel that unpacks itself, under UEFI alone (drivers/firmware/efi/libstub/zboot-header.S of Linux): "MZ", "zimg" at
-  /// offset 4, offset and size of the payload at 8 and 12, the name of its compression at 24.
+  /// A kernel that decompresses itself, but only under UEFI (drivers/firmware/efi/libstub/zboot-header.S of Linux): "MZ", "zimg"
+  /// at offset 4, the payload's offset and size at 8 and 12, the name of the compression at 24.
   private init(zboot bytes: UnsafeRawBufferPointer) {
     func word(_ offset: Int) -> UInt64 { UInt64(bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
     if Self.begins(bytes, 24, "gzip\0") {

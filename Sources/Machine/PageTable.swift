@@ -1,48 +1,63 @@
-/// What may be done with memory.
+/// The kinds of access to memory that are allowed.
 public struct Access: OptionSet, Sendable {
+  /// The bits; those of `applet_region.access` in the ABI.
   public let rawValue: UInt8
+  /// Access from its bits.
   public init(rawValue: UInt8) { self.rawValue = rawValue }
 
+  /// Loads.
   public static let read = Access(rawValue: 1)
+  /// Stores.
   public static let write = Access(rawValue: 2)
+  /// Instruction fetches.
   public static let execute = Access(rawValue: 4)
 }
 
-/// A guest's page tables: three levels of 4 KiB tables with 512 entries, the geometry that arm64's 39-bit addresses and
-/// RISC-V's Sv39 share.
+/// Why memory cannot be mapped.
+public enum PageTableError: Error, CustomStringConvertible {
+  /// The arena is full: there are more regions, or more separate ones, than it was sized for.
+  case full
+  /// An entry refers to a table that the monitor has not created: the guest has changed it.
+  case foreign
+
+  /// The error, in one line.
+  public var description: String {
+    switch self {
+    case .full: "there is no memory left for page tables"
+    case .foreign: "the guest has written to its page tables"
+    }
+  }
+}
+
+/// A guest's stage-1 page tables: three levels of 4 KiB tables with 512 entries each, which arm64's 39-bit addresses and RISC-V's
+/// Sv39 have in common.
 ///
-/// The tables lie in one run of guest memory, the arena, whose first page is the root; further tables are taken from it in
-/// order. The guest's processor reads them. A secure context cannot write them; a program in system mode can, so what stands in
-/// them is checked like anything else that a guest hands over, and may mislead that guest alone.
+/// The tables are in one range of guest memory, the arena. Its first page is the root, and further tables are allocated from it
+/// in order. A secure context cannot write them. A program in system mode can, so an entry is checked like other input from a
+/// guest; a wrong one can only harm that guest.
 public struct PageTable {
-  /// Bytes of a page, and of a table.
+  /// Size of a page, and of a table, in bytes.
   public static let pageSize: UInt64 = 4096
-  /// Bytes that an entry of the middle level covers.
+  /// Size, in bytes, of the range that an entry of the middle level maps.
   public static let blockSize: UInt64 = 2 << 20
-  /// First address that the tables cannot translate: Sv39's lower half is 256 GiB.
+  /// First address that the tables cannot translate: the lower half of Sv39 is 256 GiB.
   public static let addressLimit: UInt64 = 1 << 38
 
   /// How a page is mapped.
   public struct Mapping: Equatable, Sendable {
+    /// The access.
     public var access: Access
-    /// Whether the applet (EL0, VU mode) has that access, or only the shim (EL1, VS mode).
+    /// Whether user mode (EL0, VU mode) has that access, or only the shim in system mode (EL1, VS mode).
     public var isUser: Bool
     /// Device memory: accesses are neither cached nor reordered.
     public var isDevice: Bool
 
+    /// A mapping, by default for user mode and of normal memory.
     public init(_ access: Access, isUser: Bool = true, isDevice: Bool = false) {
       self.access = access
       self.isUser = isUser
       self.isDevice = isDevice
     }
-  }
-
-  /// Why something cannot be mapped.
-  public enum Refusal: Error {
-    /// The arena is full: more regions, or more scattered ones, than it was made for.
-    case full
-    /// An entry leads to a table that the monitor has not made: the guest has written it.
-    case foreign
   }
 
   private let architecture: Architecture
@@ -51,33 +66,33 @@ public struct PageTable {
   private var used = 1
 
   /// - Parameters:
-  ///   - arena: zeroed memory of whole pages, where the guest sees it from address `physical` on. It must outlive the value.
-  ///   - physical: guest-physical address of the arena; page-aligned. This is the root table.
+  ///   - arena: zeroed memory of whole pages, which the guest has at address `physical`. It must outlive this value.
+  ///   - physical: guest-physical address of the arena and of the root table; page-aligned.
   package init(architecture: Architecture, arena: UnsafeMutableRawBufferPointer, physical: UInt64) {
     self.architecture = architecture
     self.arena = arena.bindMemory(to: UInt64.self)
     self.physical = physical
   }
 
-  /// Takes up other tables of the same arena size whose bytes were copied into this arena.
+  /// Continues with the tables of another arena of the same size, whose bytes were copied into this one.
   package mutating func follow(_ other: PageTable) { used = other.used }
 
-  /// Bytes of arena that mapping any part of `length` bytes of memory can need, which lie in so many contiguous runs.
-  public static func arenaSize(covering length: UInt64, runs: UInt64 = 1) -> UInt64 {
+  /// Size of the arena, in bytes, that is enough to map any part of `length` bytes of memory in this many contiguous ranges.
+  package static func arenaSize(covering length: UInt64, runs: UInt64 = 1) -> UInt64 {
     let leaves = length / blockSize + 2 * runs
     let middles = length >> 30 + 2 * runs
-    // The root, and room for the tables of eight regions elsewhere.
+    // The root, and space for the tables of eight regions elsewhere.
     return (1 + middles + leaves + 16) * pageSize
   }
 
-  /// Maps addresses to equal guest-physical addresses, or with `nil` or without any access unmaps them, replacing what was
-  /// there.
+  /// Maps addresses to equal guest-physical addresses, or unmaps them if the mapping is nil or has no access. Replaces earlier
+  /// mappings.
   /// - Parameter range: whole pages below `addressLimit`.
-  /// - Throws: `Refusal` where the arena has no page left, or the guest has changed a table on the way; what was mapped until
-  ///   then stays.
-  public mutating func map(_ range: Range<UInt64>, _ mapping: Mapping?) throws(Refusal) {
+  /// - Throws: `PageTableError` if the arena is full, or the guest has changed a table on the way; what was mapped until then
+  ///   stays mapped.
+  public mutating func map(_ range: Range<UInt64>, _ mapping: Mapping?) throws(PageTableError) {
     precondition(range.upperBound <= Self.addressLimit && (range.lowerBound | range.upperBound) % Self.pageSize == 0)
-    // An entry without access is a readable page on arm64, and a pointer to a table on RISC-V.
+    // An entry without access would be a readable page on arm64, and a pointer to a table on RISC-V.
     let mapping = mapping.flatMap { $0.access.isEmpty ? nil : $0 }
     var address = range.lowerBound
     while address < range.upperBound {
@@ -92,7 +107,7 @@ public struct PageTable {
       }
       let leaves = try table(at: slot, of: middle, level: 2)
       let end = min(range.upperBound, (address / Self.blockSize + 1) * Self.blockSize)
-      // The entries of neighbours differ by their addresses alone.
+      // Adjacent entries differ only in their addresses.
       var entry = mapping.map { architecture.leaf(address, $0, level: 3) } ?? 0
       let step = mapping.map { architecture.leaf(address + Self.pageSize, $0, level: 3) - entry } ?? 0
       while address < end {
@@ -103,12 +118,12 @@ public struct PageTable {
     }
   }
 
-  /// The table, by its number in the arena, that an entry leads to; made where there is none yet. A block that stands in
-  /// the way becomes a table of the same mapping.
-  private mutating func table(at slot: Int, of parent: Int, level: Int) throws(Refusal) -> Int {
+  /// The number in the arena of the table that an entry refers to; it is created if there is none. If the entry maps a block,
+  /// the block is replaced by a table with the same mapping.
+  private mutating func table(at slot: Int, of parent: Int, level: Int) throws(PageTableError) -> Int {
     let entry = arena[parent * 512 + slot]
     if isTable(entry) {
-      // An address below the arena comes out as a number far beyond it.
+      // The subtraction wraps for an address below the arena, to a number far out of range.
       let number = (address(of: entry) &- physical) / Self.pageSize
       guard number > 0, number < UInt64(used) else { throw .foreign }
       return Int(number)
@@ -119,31 +134,32 @@ public struct PageTable {
     if entry != 0 {
       for index in 0..<512 { arena[made * 512 + index] = split(entry, index) }
     }
-    arena[parent * 512 + slot] = architecture.table(physical + UInt64(made) * Self.pageSize)
+    arena[parent * 512 + slot] = (physical + UInt64(made) * Self.pageSize) >> format.addressShift | format.tableBits
     return made
   }
 
-  /// The entry for page `index` of a 2 MiB block. One that the guest has written may be any number.
+  /// The entry for page `index` of a 2 MiB block. The guest may have written any value.
   private func split(_ block: UInt64, _ index: Int) -> UInt64 {
-    switch architecture {
-    case .arm64: (block | 0b10) &+ UInt64(index) * Self.pageSize
-    case .riscv64: block &+ UInt64(index) << 10
-    }
+    (block | format.pageBits) &+ UInt64(index) * (Self.pageSize >> format.addressShift)
   }
 
-  private func isTable(_ entry: UInt64) -> Bool {
-    switch architecture {
-    // A level 1 or 2 entry: bit 1 tells a table from a block.
-    case .arm64: entry & 0b11 == 0b11
-    // Valid without any access.
-    case .riscv64: entry & 0b1111 == 1
-    }
-  }
+  private func isTable(_ entry: UInt64) -> Bool { entry & format.tableMask == format.tableBits }
 
-  private func address(of table: UInt64) -> UInt64 {
-    switch architecture {
-    case .arm64: table & 0x0000_ffff_ffff_f000
-    case .riscv64: (table >> 10) << 12
-    }
+  private func address(of table: UInt64) -> UInt64 { (table & format.addressMask) << format.addressShift }
+
+  @inline(__always)
+  private var format: Format { architecture.facts.pageTable }
+
+  /// The format of page-table entries, as far as the architectures differ only in values.
+  struct Format {
+    /// By how many bits the address of a page or table is shifted right in an entry.
+    let addressShift: UInt64
+    /// The bits of the entry that contain the address.
+    let addressMask: UInt64
+    /// The bits that distinguish a table of the next level, and their value for one.
+    let tableMask: UInt64
+    let tableBits: UInt64
+    /// The bits that are set in a page's entry and clear in a block's.
+    let pageBits: UInt64
   }
 }

@@ -1,36 +1,40 @@
-/// Where things lie in the memory of a bare-metal program in system mode. Virtual and guest-physical addresses are equal.
+/// The layout of a program's memory in system mode. Virtual and guest-physical addresses are equal.
 ///
 ///     start        2 MiB boundary at or below the image
-///       image      as the ELF file asks
+///       image      as in the ELF file
 ///       tree       the device tree
 ///       heap       the rest
 ///       stack
-///       vectors    one page: where exceptions go until the program sets vectors of its own
-///       tables     the identity map that it starts with
+///       vectors    one page, the exception vectors until the program sets its own
+///       tables     the initial identity mapping
 ///     end
 ///
-/// All of it can be read, written and executed: what the program keeps apart is up to tables of its own.
+/// All of it can be read, written and executed. A program that needs protection creates its own page tables.
 public struct ProgramLayout: Equatable, Sendable {
-  /// All of the memory; one memory slot.
+  /// All memory, as one memory slot.
   public let memory: Range<UInt64>
-  /// Pages that the image covers.
+  /// Pages of the image.
   public let image: Range<UInt64>
   /// Pages of the device tree.
   public let deviceTree: Range<UInt64>
+  /// Pages of the stack.
   public let stack: Range<UInt64>
 
+  /// Pages of the heap.
   public var heap: Range<UInt64> { deviceTree.upperBound..<stack.lowerBound }
+  /// Address of the exception vectors' page.
   public var vectors: UInt64 { stack.upperBound }
+  /// Memory for the initial page tables.
   public var tables: Range<UInt64> { vectors + PageTable.pageSize..<memory.upperBound }
-  /// What the program has to leave alone.
+  /// The memory that the program must not change.
   public var monitor: Range<UInt64> { vectors..<memory.upperBound }
 
-  /// - Parameters: as those of `SecureLayout`.
+  /// - Parameters: those of `SecureLayout`.
   public init(
     image: Range<UInt64>, size: UInt64, deviceTree: UInt64, hostPage: UInt64, addressLimit: UInt64
-  ) throws(SecureLayout.Problem) {
+  ) throws(SecureLayoutError) {
     let page = PageTable.pageSize
-    // What a secure context would have beside image, heap and stack takes more room than these tables.
+    // A secure context's memory other than image, heap and stack is larger than these tables.
     let secure = try SecureLayout(
       image: image, size: size, deviceTree: deviceTree, hostPage: hostPage, addressLimit: addressLimit)
     let monitor = page + PageTable.identityArenaSize(covering: size)
@@ -48,6 +52,6 @@ public struct ProgramLayout: Equatable, Sendable {
 }
 
 extension PageTable {
-  /// Bytes of arena for mapping so many bytes by blocks, and a dozen pieces elsewhere.
-  public static func identityArenaSize(covering length: UInt64) -> UInt64 { (length >> 30 + 32) * pageSize }
+  /// Size of the arena, in bytes, for mapping this many bytes in blocks, and a dozen smaller ranges.
+  package static func identityArenaSize(covering length: UInt64) -> UInt64 { (length >> 30 + 32) * pageSize }
 }

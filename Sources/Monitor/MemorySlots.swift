@@ -1,34 +1,38 @@
 import Applet
 import KVM
 import Machine
+import Platform
 
-/// A memory slot of a context's machine, as KVM was told of it. It keeps the memory that it is made of.
+/// A memory slot of a VM, with a reference to its memory.
 struct MemorySlot {
-  /// KVM's number for it.
+  /// The slot's number in KVM.
   var number: UInt32
   let range: Range<UInt64>
   let memory: SharedMemory
-  /// Where in the memory it begins, in bytes.
+  /// The offset in the memory at which it begins, in bytes.
   let offset: Int
-  /// Whether a store leaves the guest (KVM_MEM_READONLY).
+  /// Whether a store causes an exit (KVM_MEM_READONLY).
   let isReadOnly: Bool
 
-  /// Whether it is the same but for its number.
+  /// Whether it is equal except for its number.
   func isLike(_ other: Self) -> Bool {
     range == other.range && memory === other.memory && offset == other.offset && isReadOnly == other.isReadOnly
   }
 }
 
-extension ExecCtx {
-  /// Lets the machine's slots be what the pieces of memory and their regions say. Where the kernel refuses one, those before it
-  /// are as they were to become, and `slots` says so.
+extension GuestMachine {
+  /// Sets the VM's slots according to memory and regions. If the kernel rejects one, the slots before it are set
+  /// already, and `slots` records them.
   ///
-  /// An applet cannot change its page tables: they hold what it may do, and each piece of its memory is one slot. A program
-  /// in system mode can change them, or turn its MMU off: what it may not write is a slot that cannot be written, and what it
-  /// may not access is in none.
-  func fitSlots() throws(KVMError) {
+  /// An applet cannot change its page tables, which restrict its access, so each mapping of its memory is one slot. A
+  /// program in system mode can change them or turn its MMU off: memory that it may not write is a read-only slot, and
+  /// memory that it may not access is in no slot.
+  /// - Parameter range: slots in this range are deleted and created again, so that KVM invalidates translations that
+  ///   CPUs hold.
+  func syncMemorySlots(renewing range: Range<UInt64> = 0..<0) throws(KVMError) {
     let wanted = wantedSlots
-    for index in slots.indices.reversed() where !wanted.contains(where: slots[index].isLike) {
+    for index in slots.indices.reversed()
+    where slots[index].range.overlaps(range) || !wanted.contains(where: slots[index].isLike) {
       try machine.removeMemory(slot: slots[index].number)
       slots.remove(at: index)
     }
@@ -43,7 +47,7 @@ extension ExecCtx {
     }
   }
 
-  /// The slots that there should be, with no numbers yet.
+  /// The slots that are needed, without numbers.
   private var wantedSlots: [MemorySlot] {
     var wanted: [MemorySlot] = []
     add(memory.slot, memory.mapping, to: &wanted)
@@ -51,7 +55,7 @@ extension ExecCtx {
     return wanted
   }
 
-  /// Adds the slots of one piece of memory: as few as its regions allow. What is no region's can be written.
+  /// Adds the slots of one mapping, as few as its regions allow. Memory outside all regions is writable.
   private func add(_ piece: Range<UInt64>, _ memory: SharedMemory, to wanted: inout [MemorySlot]) {
     var begin = piece.lowerBound
     var access: Access = .write
@@ -64,7 +68,7 @@ extension ExecCtx {
       }
       begin = address
     }
-    if !isSecure {
+    if !isUserMode {
       var last = piece.lowerBound
       func go(on next: Access, at address: UInt64) {
         let isLike = access.isEmpty == next.isEmpty && access.contains(.write) == next.contains(.write)

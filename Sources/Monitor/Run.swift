@@ -1,248 +1,159 @@
 import Applet
 import AppletABI
+import CLinux
 import KVM
 import Machine
 import Platform
 
 extension ExecCtx {
-  /// What ended an entry into the guest.
+  /// The reason for the end of an entry into the guest.
   public enum Event: Equatable, Sendable {
-    /// The applet calls; its registers say what.
+    /// The applet made a call; its registers have number and arguments.
     case call
-    /// The applet raised an exception.
-    case fault(Fault)
-    /// A kick or a signal: the guest can be entered again as if nothing had been.
+    /// The applet raised an exception; with the address that it is about, if it is about one.
+    case fault(Fault, address: UInt64?)
+    /// A kick or a signal: the guest can be entered again without a change.
     case interrupted
-    /// A non-secure context has turned its machine off, or asked for it to start anew: it cannot be entered again.
+    /// A non-secure context powered off its VM or requested a reset: it cannot be entered again.
     case ended(Outcome)
   }
 
-  /// Enters the guest once and comes back: registers are loaded from the trap frame before and stored there after. To be
-  /// called again to go on: behind a call, or with the instruction that raised an exception.
+  /// Runs the context and answers its calls until it exits, is stopped, or an error occurs.
+  /// - Returns: how it ended. A context that was stopped can be run again: an interrupted call is repeated. Output of
+  ///   such a call that was not written is lost.
+  /// - Throws: `ExecError`. A context that has exceeded a limit can be run again in the same way; after a fault it
+  ///   continues with the instruction that raised it.
+  public func run() throws(ExecError) -> Outcome {
+    switch kind {
+    case .applet(let applet): try runApplet(applet)
+    case .program(let program): try runProgram(program)
+    }
+  }
+
+  /// Enters the guest once. Registers are loaded from the trap frame before and saved there afterwards. After a call
+  /// the next `exec` continues; after an exception it repeats the instruction that raised it.
   ///
-  /// Not while `run` is under way, which makes its entries itself, and looks on riscv64 after an applet that waits for an
-  /// interrupt: here, and in `schedule`, only a stop or a limit ends that. A non-secure context's registers travel by some sixty
-  /// requests of KVM each time, where a secure one's are in its trap frame; what it asks of its firmware, PSCI or SBI, is
-  /// answered on the way.
-  /// - Throws: `ExecError`: a stop, a limit, or a failure; an exception of the applet's is an event. `.host(.notSupported)` for
-  ///   a non-secure context of several processors, which has no next call.
+  /// Must not be called during `run`. Unlike `run`, `exec` and `schedule` do not detect an applet that waits for an
+  /// interrupt on riscv64: only a stop or a limit ends them then. For a non-secure context each `exec` takes about
+  /// sixty KVM requests for registers, which a secure one has in its trap frame; PSCI and SBI calls are answered
+  /// without returning, and so are accesses that `accessHandler` permits.
+  /// - Throws: `ExecError` for a stop, a limit, or a failure; an exception of the applet is an event.
+  ///   `.host(.notSupported)` for a non-secure context with several CPUs.
   @discardableResult
   public func exec() throws(ExecError) -> Event {
-    try begin()
-    defer { end() }
+    let wasBlocked = try begin()
+    defer { end(wasBlocked) }
     do throws(ExecError) {
-      let event = if let processors { try enterProgram(processors) } else { try enter() }
-      switch event {
-      case .interrupted:
-        self.event = .interrupted
+      switch kind {
+      case .applet(let applet):
+        var event = try guest.run { true }
+        while case .fault(let fault) = event, try emulate(fault, applet) { event = try guest.run { true } }
+        if event == .call { callCounts.countOther() }
+        guard event == .interrupted else { return guest.publicEvent(event) }
+        applet.isInterrupted = true
         try checkStops()
-        try bringHome()
-        self.event = .call
-      case .call where isSecure: calls &+= 1
-      default: break
+        try syncRegisters()
+        applet.isInterrupted = false
+        return .interrupted
+      case .program(let program):
+        let event = try enterProgram(program)
+        guard event == .interrupted else { return event }
+        try checkStops()
+        try syncRegisters()
+        return event
       }
-      return event
-    } catch { throw comeHome(error) }
+    } catch { throw finishRun(error) }
   }
 
-  /// Runs until the applet calls; its handler is not asked.
+  /// Runs until the applet makes a call, which the handler does not get.
   ///
-  /// Not while `run` is under way.
-  /// - Returns: nil at a call; how it ended where a non-secure context's machine is off.
-  /// - Throws: `ExecError`: any other exception, a stop, a limit; `.host(.notSupported)` for a non-secure context of several
-  ///   processors.
+  /// Must not be called during `run`.
+  /// - Returns: nil at a call; how it ended if the VM of a non-secure context is powered off or reset.
+  /// - Throws: `ExecError` for any other exception, a stop, or a limit; `.host(.notSupported)` for a non-secure context
+  ///   with several CPUs.
   @discardableResult
   public func schedule() throws(ExecError) -> Outcome? {
-    try begin()
-    defer { end() }
+    let wasBlocked = try begin()
+    defer { end(wasBlocked) }
     do throws(ExecError) {
-      if let processors { return try runProgramToCall(processors) }
-      try runToCall()
-      calls &+= 1
-      return nil
-    } catch { throw comeHome(error) }
+      switch kind {
+      case .applet(let applet):
+        try runToCall(applet)
+        callCounts.countOther()
+        return nil
+      case .program(let program): return try runToCall(program)
+      }
+    } catch { throw finishRun(error) }
   }
 
-  /// The calling thread begins to run the context.
-  private func begin() throws(ExecError) {
-    // `run` does not come here with one.
-    if let processors, !processors.others.isEmpty { throw .host(.notSupported) }
-    if lockstep == nil { event = .call }
-    control.began()
+  /// Assigns the context's only CPU to the calling thread.
+  /// - Returns: the argument for `end`.
+  func begin() throws(ExecError) -> Bool {
+    guard guest.cpus.count == 1 else { throw .host(.notSupported) }
+    if let applet, applet.lockstep == nil { applet.isInterrupted = false }
+    if let turn = applet?.turn, !turn.tryAcquire() { throw .running }
+    guard let wasBlocked = guest.cpu.entered() else {
+      applet?.turn?.release()
+      throw .running
+    }
     do throws(Errno) { try limits.begin(calls: calls) } catch {
-      control.ended()
+      end(wasBlocked)
       throw .host(error)
     }
+    return wasBlocked
   }
 
-  /// It runs it no longer.
-  private func end() {
-    vcpu.leave()
-    processors?.caller = nil
+  /// The counterpart of `begin`.
+  func end(_ wasBlocked: Bool) {
     limits.end()
-    control.ended()
+    guest.cpu.left(wasBlocked: wasBlocked)
+    applet?.turn?.release()
   }
 
-  /// One entry into the guest and back.
-  @inline(__always)
-  func enter() throws(ExecError) -> Event {
-    let awaited: VCPU.Awaited
-    do { awaited = try vcpu.enter(awaiting: 1, sbi: 0x0800_0000) } catch { throw .kvm(error) }
-    switch awaited {
-    // What the guest left by tells the architecture.
-    case .hypercall: return event(on: .arm64)
-    case .sbi: return event(on: .riscv64)
-    case .other(.interrupted): return .interrupted
-    case .other(let exit):
-      try checkRare(exit)
-      return event(on: architecture)
-    }
-  }
-
-  /// What the shim tells of a trap out of the applet.
-  @inline(__always)
-  private func event(on architecture: Architecture) -> Event {
-    Event(architecture.trap(cause: frame[Int(APPLET_FRAME_CAUSE)], pc: &frame[Int(APPLET_FRAME_PC)]))
-  }
-
-  /// Passes an exit by the doorbell, and refuses any other.
-  @inline(never)
-  private func checkRare(_ exit: Exit) throws(ExecError) {
-    switch exit {
-    case .mmio(let address, _, let isWrite, _) where isDoorbell(address, isWrite: isWrite): return
-    case .hypercall(function: 2): throw .shim
-    default: throw .unexpectedExit(exit)
-    }
-  }
-
-  @inline(__always)
-  private func runToCall() throws(ExecError) {
-    while true {
-      switch try enter() {
-      case .call: return
-      case .fault(let fault): throw describe(fault)
-      // A secure context's machine has no other end.
-      case .interrupted, .ended:
-        event = .interrupted
-        try checkStops()
-        event = .call
-      }
-    }
-  }
-
-  /// Runs the context and answers its calls until it exits, is stopped, or fails.
-  /// - Returns: how it ended. A context that was stopped can be run on: a call that was under way begins anew, except for
-  ///   output, of which the rest is lost.
-  /// - Throws: `ExecError`. A context that has passed a limit can be run on in the same way; after a
-  ///   fault, with the instruction that raised it.
-  public func run() throws(ExecError) -> Outcome {
-    if let processors { return try runProcessors(processors) }
-    try begin()
-    var sleepTimer: KickTimer?
-    defer {
-      sleepTimer = nil
-      lockstep?.end()
-      end()
-    }
-    do throws(Errno) {
-      try lockstep?.begin()
-      // In lockstep there are kicks enough.
-      if architecture == .riscv64, lockstep == nil {
-        sleepTimer = try KickTimer(.wall)
-        seenCPU = Clock.threadCPU
-        try sleepTimer?.set(nanoseconds: Self.firstLook, interval: Self.furtherLooks)
-      }
-    } catch { throw .host(error) }
-    do throws(ExecError) {
-      while exitStatus == nil {
-        if let lockstep { try lockstep.step() } else { try runToCall() }
-        calls &+= 1
-        if let handler { try handler(self) } else { try answer(self) }
-      }
-      try flush()
-    } catch {
-      // What it has written comes first: it tells how it got there.
-      console.flushAtOnce()
-      let error = comeHome(error)
-      if error == .stopped { return .stopped }
-      throw error
-    }
-    return .exited(status: exitStatus ?? 0)
-  }
-
-  /// Makes the context ready to be looked at, changed and run on, after what ended its run.
-  /// - Returns: what ended it.
-  private func comeHome(_ error: ExecError) -> ExecError {
+  /// Makes registers and memory accessible after the end of a run, so that the context can be examined, changed and run
+  /// again.
+  /// - Returns: the error that ended it.
+  func finishRun(_ error: ExecError) -> ExecError {
     switch error {
     case .stopped, .limit: break
     default: return error
     }
-    do throws(ExecError) { try bringHome() } catch { return error }
+    do throws(ExecError) { try syncRegisters() } catch { return error }
     return error
   }
 
-  /// Brings the registers to where they can be looked at and changed, its shadows' too.
-  private func bringHome() throws(ExecError) {
-    if let processors { return try takeRegisters(processors) }
-    for copy in shadows + [self] { try copy.returnToShim() }
-    // A shadow may have been entered.
-    vcpu.aim()
+  /// Saves the registers, also those of shadows, in the frames, where they can be read and changed.
+  func syncRegisters() throws(ExecError) {
+    switch kind {
+    case .applet(let applet):
+      if let lockstep = applet.lockstep {
+        try lockstep.syncRegisters()
+      } else if applet.isInterrupted {
+        try guest.returnToShim()
+      }
+      // A shadow may have been entered last.
+      guest.cpu.vcpu.aim()
+    case .program(let program): try takeSnapshot(program)
+    }
   }
 
-  /// Nanoseconds after which, and between which, a guest is looked at that may wait for an interrupt (`checkSleep`).
-  private static let firstLook: Int64 = 1_000_000_000
-  private static let furtherLooks: Int64 = 2_000_000_000
-
-  /// Whether the guest may be waiting for an interrupt: the thread has used next to no processor time since it was asked last.
-  private func hasSlept() -> Bool {
-    guard architecture == .riscv64 else { return false }
-    let now = Clock.threadCPU
-    defer { seenCPU = now }
-    return now - seenCPU < 20_000_000
-  }
-
-  /// Ends the run where the guest waits for an interrupt: an applet's never comes. On arm64 the instruction traps; on riscv64
-  /// KVM blocks user mode in it, without an exit, until a kick.
-  private func checkSleep() throws(ExecError) {
-    guard event == .interrupted, architecture == .riscv64 else { return }
-    let pc: UInt64
-    do { pc = try vcpu.register(RISCV64.pc) } catch { throw .kvm(error) }
-    guard let range = GuestRange(start: pc &- 4, count: 4),
-      let instruction = try? memory.withBytes(range, for: .execute, { $0.loadUnaligned(as: UInt32.self) }),
-      architecture.isWaitForInterrupt(instruction)
-    else { return }
-    try bringHome()
-    throw .fault(.waitForInterrupt, pc: pc &- 4, address: nil)
-  }
-
-  /// Passes on what the applet has written without ending the line.
+  /// Writes pending output, including an incomplete line.
   public func flush() throws(ExecError) {
-    try emit { console, giveUp throws(Errno) in try console.flush(giveUp: giveUp) }
+    try emit { console, mustStop throws(Errno) in try console.flush(mustStop: mustStop) }
   }
 
-  /// Ends the run where somebody asked for it or a limit is passed.
+  // MARK: Stops
+
+  /// Ends the run if a stop is requested or a limit is exceeded.
   @inline(never)
   func checkStops() throws(ExecError) {
-    if let processors {
-      if processors.hasEnded { throw .stopped }
-      // Stops and limits are the first processor's business: a kick that it has yet to look after stays.
-      if let caller = processors.caller, caller !== control { return }
+    switch kind {
+    case .applet(let applet): try checkStops(of: applet)
+    case .program(let program): try checkStops(of: program)
     }
-    vcpu.clearExitRequest()
-    if let attention, control.isAttentionWanted {
-      if processors == nil { try bringHome() }
-      attention(self)
-    }
-    if control.takeStop() { throw .stopped }
-    guard isSecure else { return try checkLimits() }
-    let isPassed = limits.passed(calls: calls) != nil
-    if isPassed || hasSlept() { try checkSleep() }
-    // Its handler may look at the context, and change it.
-    if isPassed, limitHandler != nil { try bringHome() }
-    try checkLimits()
   }
 
-  /// The same amid a call that takes its time. Should the context be run on, the applet makes the call once more.
+  /// The same during a call that takes long. If the context is run again, the applet repeats the call.
   func checkStopsInCall() throws(ExecError) {
     do { try checkStops() } catch {
       repeatCall()
@@ -250,91 +161,70 @@ extension ExecCtx {
     }
   }
 
-  /// Lets the applet make the present call again when the context is run on.
+  /// Makes the applet repeat the current call when the context is run again.
   func repeatCall() {
-    processors?.taken?.isCallToBeMadeAgain = true
-    // SVC and ECALL have four bytes, and PC is behind them.
-    for copy in [self] + shadows {
-      copy.frame[Int(APPLET_FRAME_PC)] &-= 4
-      copy.loadRegisters()
+    program?.snapshot?.restartsCall = true
+    // PC is after the instruction.
+    for guest in guests {
+      guest.frame[Int(APPLET_FRAME_PC)] &-= architecture.callSize(cause: guest.frame[Int(APPLET_FRAME_CAUSE)])
+      guest.loadRegisters()
     }
   }
 
-  /// Waits in the monitor as the guest would wait: a stop or a limit ends it.
-  /// - Returns: whether the descriptor can be read.
+  /// Waits in the monitor; a stop or a limit ends the wait.
+  /// - Returns: whether the descriptor is readable.
   func wait(for descriptor: Int32 = -1, until end: Int64? = nil) throws(ExecError) -> Bool {
     while true {
       try checkStopsInCall()
       let now = Clock.monotonic
       if let end, now >= end { return false }
       let limit = min(end ?? .max, deadline ?? .max)
-      do {
-        let isReady = try waiting { control throws(Errno) in
-          try control.wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0))
-        }
-        if isReady { return true }
-      } catch { throw .host(error) }
-    }
-  }
-
-  /// Brings a guest that was interrupted amid its own code back to where it is entered: its registers into the trap frame,
-  /// which otherwise holds those of its last call, and the vCPU to the shim, which loads them again.
-  private func returnToShim() throws(ExecError) {
-    guard event == .interrupted else { return }
-    let layout = memory.layout
-    let shim = layout.shim..<layout.frame
-    var timer: KickTimer?
-    var isTrapped = false
-    while true {
-      do throws(KVMError) {
-        let pc = try vcpu.register(architecture.programCounter)
-        if !shim.contains(pc) {
-          // The shim stores them as at an exception: with a few requests of KVM's, where each register would take one.
-          let status = try vcpu.register(architecture.interruptedStatus)
-          for setting in architecture.shimTrap(layout, pc: pc, status: status) { try set(setting) }
-          isTrapped = true
-        } else if Int(pc - shim.lowerBound) == architecture.shimBehindExit {
-          return
-        } else if architecture.shimRestore.contains(Int(pc - shim.lowerBound)) {
-          // They still are in the frame, from which the vCPU's are to be loaded anew.
-          for setting in architecture.shimRestart(layout) { try set(setting) }
-          return loadRegisters()
-        }
-      } catch { throw .kvm(error) }
-      if !isTrapped {
-        // Amid storing them it leaves soon; it may also be on its way back to the applet, where it is interrupted again.
-        do throws(Errno) {
-          if timer == nil { timer = try KickTimer(.wall) }
-          try timer?.set(nanoseconds: 1_000_000, interval: 1_000_000)
-        } catch { throw .host(error) }
+      do { if try wait(for: descriptor, nanoseconds: limit == .max ? nil : max(limit - now, 0)) { return true } } catch
+      {
+        throw .host(error)
       }
-      vcpu.clearExitRequest()
-      let event = try enter()
-      if event == .interrupted { continue }
-      // What it came to is found out anew when it runs on.
-      if event == .call { frame[Int(APPLET_FRAME_PC)] &-= 4 }
-      return loadRegisters()
     }
   }
 
-  private func set(_ setting: RegisterSetting) throws(KVMError) { try vcpu.setRegister(setting.id, setting.value) }
+  /// Waits until the descriptor is readable, a kick arrives, or the time has passed. Calls of a program's other CPUs
+  /// are answered meanwhile.
+  private func wait(for descriptor: Int32, nanoseconds: Int64?) throws(Errno) -> Bool {
+    let control = guest.cpus.control
+    let attention = readable?.descriptor ?? -1
+    guard let program, let caller = program.caller else {
+      return try control.wait(0, for: descriptor, attention: attention, nanoseconds: nanoseconds)
+    }
+    return try withCallLockReleased(program, caller) { () throws(Errno) in
+      try control.wait(
+        caller.number, for: descriptor, attention: caller.number == 0 ? attention : -1, nanoseconds: nanoseconds)
+    }
+  }
 
-  /// Lets the next entry load all registers from the frame.
-  func loadRegisters() { frame[Int(APPLET_FRAME_ON_ENTRY)] |= UInt64(APPLET_ENTRY_REGISTERS) }
+  /// Calls the function set by `onReadable` if its descriptor is readable.
+  /// - Parameter prepare: called before it.
+  func callReadable(_ prepare: () throws(ExecError) -> Void) throws(ExecError) {
+    guard let readable, linux_can_read(readable.descriptor) else { return }
+    try prepare()
+    readable.body(self)
+  }
+
+  /// The address that the exception which ended the last entry is about: of a load, a store or a jump. nil for other exceptions,
+  /// and after a call.
+  public var faultAddress: UInt64? {
+    let cause = frame[Int(APPLET_FRAME_CAUSE)]
+    let fault: Fault
+    if isSecure {
+      guard case .fault(let found) = architecture.trap(cause: cause) else { return nil }
+      fault = found
+    } else {
+      fault = architecture.systemFault(cause: cause)
+    }
+    return fault.hasAddress ? frame[Int(APPLET_FRAME_ADDRESS)] : nil
+  }
 
   func describe(_ fault: Fault) -> ExecError {
     .fault(
       fault, pc: frame[Int(APPLET_FRAME_PC)],
       address: fault.hasAddress ? frame[Int(APPLET_FRAME_ADDRESS)] : nil)
-  }
-}
-
-extension ExecCtx.Event {
-  @inline(__always)
-  init(_ trap: Trap) {
-    switch trap {
-    case .call: self = .call
-    case .fault(let fault): self = .fault(fault)
-    }
   }
 }

@@ -1,143 +1,166 @@
 import CLinux
 import Control
 import JSON
+import Launch
 import Platform
-
-/// What an applet is doing: the interface's type State.
-enum AppletState: String {
-  case starting, running, waiting, exited, stopped, failed, lost
-
-  /// Whether it has a process.
-  var isAlive: Bool { self == .starting || self == .running }
-  /// Whether nothing will happen to it any more by itself.
-  var hasEnded: Bool { !isAlive && self != .waiting }
-}
 
 /// An applet in the daemon's table.
 final class AppletEntry {
   let name: String
   var configuration: WorkerConfiguration
-  let folder: AppletFolder
-  var state = AppletState.starting
-  var process: ProcessIdentity?
-  /// Its process, to be waited for and signalled.
-  var pidfd: OwnedDescriptor?
-  /// Its process's id where that is a child of this daemon's, which it need not be after a take-over: nobody else has it before
-  /// the child is reaped.
-  var child: Int32?
-  var isChild: Bool { child != nil }
-  /// The image where it came as a descriptor, for restarts.
-  var image: OwnedDescriptor?
-  /// Reads the worker's report until it has come.
-  var report: OwnedDescriptor?
-  var reported = MessageBuffer()
-  /// Why the start failed, as the worker has reported.
-  var startFailure: ControlError?
-  /// The control group of its process, where its limits take one.
-  var group: ControlGroup? {
-    didSet { configuration.controlGroup = group?.path }
-  }
-  /// Milliseconds since 1970.
-  var ended: Int64?
-  var end: RunEnd?
-  /// Whether a request has asked for its end.
-  var isStopping = false
-  /// CLOCK_MONOTONIC nanoseconds: when it is killed, or started again.
-  var timer: Int64?
-  /// Connections that wait for something of it.
+  let directory: AppletDirectory
+  /// Its phase. Only `Daemon` changes it: `processEnded` and `finish` are the only ways out of `starting` and
+  /// `running`.
+  var phase: Phase
+  /// Its ended runs since the daemon began.
+  var ends = EndCounts()
+  /// The error that prevented the record that it must not be restarted.
+  var unrecorded: Errno?
+  /// Whether its directory has files of a former applet of this name.
+  var hasReplaced = false
+  /// Connections that wait for an event of it.
   var waiters: [(connection: Connection, what: Waiting)] = []
+
+  /// The phase of an applet: the interface's type State.
+  ///
+  ///     starting ──report──▶ running ──process ends──▶ waiting ──until──▶ starting …
+  ///         └────────── process ends ──────────┴─────▶ ended
+  enum Phase {
+    /// Its process exists, but has not reported yet that the applet runs.
+    case starting(AppletProcess, StartReport)
+    case running(AppletProcess)
+    /// It has ended, and is restarted at a CLOCK_MONOTONIC time in nanoseconds.
+    case waiting(End, until: Int64)
+    /// It has ended and is not restarted.
+    case ended(End, Final)
+
+    /// The name in the interface.
+    var name: String {
+      switch self {
+      case .starting: "starting"
+      case .running: "running"
+      case .waiting: "waiting"
+      case .ended(_, let final): final.rawValue
+      }
+    }
+
+    /// The process; nil if there is none.
+    var process: AppletProcess? {
+      switch self {
+      case .starting(let process, _), .running(let process): process
+      case .waiting, .ended: nil
+      }
+    }
+
+    /// How the last run ended; nil during a run.
+    var end: End? {
+      switch self {
+      case .waiting(let end, _), .ended(let end, _): end
+      case .starting, .running: nil
+      }
+    }
+
+    var isAlive: Bool { process != nil }
+    var isRunning: Bool { if case .running = self { true } else { false } }
+    /// Whether the phase cannot change any more without a request.
+    var hasEnded: Bool { if case .ended = self { true } else { false } }
+  }
+
+  /// The end of a run.
+  struct End {
+    let run: RunEnd
+    /// The time, in milliseconds since 1970.
+    let at: Int64
+  }
+
+  /// How an applet ended: names of the interface's type State.
+  enum Final: String { case exited, stopped, failed, lost }
 
   /// What a connection waits for.
   enum Waiting {
     case start
-    /// The end of the run, which the client has asked for.
+    /// The start after a requested restart. The image is that which the client has sent, if any.
+    case restart(image: ReceivedDescriptor?)
+    /// The end of the run, requested by the client.
     case stop
-    /// The end, with no restart to follow.
+    /// The end, after which there is no restart.
     case end
   }
 
-  init(name: String, configuration: WorkerConfiguration, state: String) {
-    self.name = name
+  init(_ configuration: WorkerConfiguration, in directory: AppletDirectory, _ phase: Phase) {
+    name = configuration.name
     self.configuration = configuration
-    folder = AppletFolder(state: state, name: name)
+    self.directory = directory
+    self.phase = phase
+  }
+
+  /// The CLOCK_MONOTONIC time of its next timer, in nanoseconds; nil for none.
+  var timer: Int64? {
+    switch phase {
+    case .starting(let process, _), .running(let process): process.stop?.killAt
+    case .waiting(_, let until): until
+    case .ended: nil
+    }
   }
 
   /// The interface's type Applet.
   var json: JSONValue {
-    var members = [JSONMember("name", .string(name)), JSONMember("state", .string(state.rawValue))]
-    if state.isAlive, let process { members.append(JSONMember("pid", .integer(Int64(process.pid)))) }
+    var members = [JSONMember("name", .string(name)), JSONMember("state", .string(phase.name))]
+    if let process = phase.process { members.append(JSONMember("pid", .integer(Int64(process.pid)))) }
     let request = configuration.request
     members.append(JSONMember("image", .string(request.image)))
-    members.append(JSONMember("memory", .integer(request.memory ?? 16 << 20)))
-    if configuration.started > 0 { members.append(JSONMember("started", .integer(configuration.started))) }
-    if let ended { members.append(JSONMember("ended", .integer(ended))) }
+    members.append(JSONMember("memory", .integer(Int64(request.guest.memory))))
+    let started = configuration.started.time
+    if started > 0 { members.append(JSONMember("started", .integer(started))) }
+    if let end = phase.end { members.append(JSONMember("ended", .integer(end.at))) }
     members.append(JSONMember("restarts", .integer(configuration.restarts)))
-    if let end { members.append(JSONMember("end", end.json)) }
+    if let end = phase.end { members.append(JSONMember("end", end.run.json)) }
+    if let declared = request.declared { members.append(JSONMember("declared", declared.json)) }
+    if case .waiting(_, let until) = phase {
+      let left = max(until - Clock.monotonic, 0) / 1_000_000
+      members.append(JSONMember("next_start", .integer(Daemon.wallClock + left)))
+    }
     return .object(members)
   }
 
-  /// Reads what a daemon before has left of its configuration, and of its process where that runs.
-  /// - Returns: why one of them cannot be told; ENOENT where it was never configured.
-  func readRecords() -> Errno? {
-    var trouble: Errno?
-    do throws(Errno) {
-      guard let known = WorkerConfiguration(try folder.record("configuration")) else { throw Errno(EBADMSG) }
-      configuration = known
-    } catch { trouble = error }
-    do throws(Errno) {
-      guard let known = ProcessIdentity(try folder.record("process")) else { throw Errno(EBADMSG) }
-      if try known.isRunning() { process = known }
-    } catch {
-      // None was made yet.
-      if error != Errno(ENOENT) { trouble = error }
+  /// What it was started with: members of the reply to Inspect.
+  var settings: [JSONMember] {
+    let request = configuration.request
+    var members: [JSONMember] = []
+    var (arguments, count): ([JSONValue], Int) = ([], 0)
+    for argument in request.guest.arguments {
+      count += argument.utf8.count
+      if count > Self.maxShown { break }
+      arguments.append(.string(argument))
     }
-    return trouble
+    if !arguments.isEmpty { members.append(JSONMember("arguments", .array(arguments))) }
+    members.append(JSONMember("restart", configuration.policy.json))
+    if request.guest.limits != GuestLimits() { members.append(JSONMember("limits", request.guest.limits.json)) }
+    return members
   }
 
-  /// Leaves word of a stop under way for the daemon that takes this one's place.
+  /// Maximum size of the arguments in a reply, in bytes.
+  private static let maxShown = 64 << 10
+
+  /// Records a stop in progress for the daemon that takes over.
   func recordStop() {
-    guard isStopping, let process, case .object(let members) = process.json else { return }
-    try? folder.write("stopping", .object(members + [JSONMember("until", .integer(timer ?? 0))]))
-  }
-
-  /// The time of a stop that a daemon before has begun, as it left word of it; nil where it has not.
-  func takeStop() -> Int64? {
-    let record = folder.read("stopping")
-    _ = linux_unlink(folder.file("stopping"))
-    guard let record, let process, ProcessIdentity(record) == process else { return nil }
-    if case .integer(let until)? = record["until"] { return until }
-    return nil
-  }
-
-  /// Whether nobody will tell of its process's end: no child, and not open for want of a descriptor.
-  var isUnwatched: Bool { process != nil && !isChild && pidfd == nil }
-
-  /// Opens its process, unless no descriptor is left: then the next one who needs it tries again.
-  /// - Parameter most: where the descriptor would have a higher number than that, it is not kept.
-  /// - Returns: whether it has a process, as far as anybody can tell.
-  @discardableResult func openProcess(upTo most: Int32 = .max) -> Bool {
-    guard let process else { return false }
-    guard pidfd == nil else { return true }
-    let result = linux_pidfd(process.pid)
-    if result == -Int(ESRCH) { return false }
-    guard result >= 0 else { return true }
-    let opened = OwnedDescriptor(Int32(truncatingIfNeeded: result))
-    // Looked at once it is open: what is no child may have ended, and another may have its number.
-    if !isChild, (try? process.isRunning()) == false { return false }
-    if opened.number <= most { pidfd = opened }
-    return true
-  }
-
-  /// Sends the process a signal, if it has one.
-  /// - Returns: false where that takes a descriptor and none is left.
-  @discardableResult func kill(_ signal: Int32) -> Bool {
-    openProcess()
-    if let pidfd {
-      _ = linux_pidfd_kill(pidfd.number, signal)
-    } else if let child {
-      // Nobody else has the number before the child is reaped.
-      _ = linux_kill(child, signal)
+    guard let process = phase.process, let stop = process.stop, case .object(var members) = process.identity.json else {
+      return
     }
-    return !isUnwatched
+    members.append(JSONMember("until", .integer(stop.killAt ?? 0)))
+    if stop.next == .restart { members.append(JSONMember("restart", .bool(true))) }
+    try? directory.write("stopping", .object(members))
+  }
+
+  /// A stop of this process that an earlier daemon recorded: its time limit, and what follows; nil for none.
+  static func takeStop(of process: ProcessIdentity, _ directory: AppletDirectory)
+    -> (until: Int64, next: AppletProcess.Next)?
+  {
+    let record = directory.read("stopping")
+    _ = linux_unlink(directory.file("stopping"))
+    guard let record, ProcessIdentity(record) == process, case .integer(let until)? = record["until"] else {
+      return nil
+    }
+    return (until, record["restart"] == .bool(true) ? .restart : .end)
   }
 }

@@ -3,207 +3,223 @@ import Control
 import JSON
 import Platform
 
-/// A client's connection: bytes in, messages, replies, bytes out. Calls are answered one after the other, in their order.
+/// A client's connection: receives calls and sends replies. Calls are answered one after the other, in order.
 final class Connection {
-  let descriptor: OwnedFD
-  /// Who is there, for the log.
+  let descriptor: Int32
+  /// The process ID of the client, for the log, and its user.
   let peer: Int32
+  let user: ClientUser
+  /// The CLOCK_MONOTONIC time in nanoseconds at which it is closed if its client is inactive; nil for none.
+  private(set) var deadline: Int64?
+  /// The size of its buffers when it was last counted.
+  private var held = 0
   private var input = MessageBuffer()
   private var output: [UInt8] = []
-  /// Bytes of the output that are sent.
+  /// The number of bytes of the output that were sent.
   private var sent = 0
-  /// Bytes that have come, and those of messages that were taken.
+  /// The number of bytes received, and of those in messages that were taken.
   private var (received, taken) = (0, 0)
-  /// Descriptors that came along, in their order. Each belongs to the message that has the last of the bytes that had come with
-  /// it: what recvmsg(2) gives ends with the bytes that the descriptors were sent with.
-  private var arrived: [OwnedDescriptor] = []
-  /// Those that came with the call under way, and with no other.
-  var descriptors: [OwnedDescriptor] = []
-  /// Most descriptors of a message.
-  static let mostDescriptors = 4
-  /// What goes on beyond the present call; nil while the next can be taken.
-  var task: Task?
-  /// Whether the client will send nothing more.
-  private(set) var hasEnded = false
-  /// Whether it is to be closed: broken, or done with.
-  private(set) var isDead = false
-  /// Whether it is to be closed once everything is sent.
-  private var isLeaving = false
-  /// Whether the call under way takes no reply.
+  /// Received descriptors, in order. Each belongs to the message that contains the last byte received with it:
+  /// recvmsg(2) does not return bytes beyond those that a descriptor was sent with.
+  private var arrived: [ReceivedDescriptor] = []
+  /// The descriptors of the current call.
+  var descriptors: [ReceivedDescriptor] = []
+  /// The image that its client has sent in pieces, which is to be continued or started before the deadline; nil for none.
+  var upload: Upload? { didSet { if upload == nil { deadline = nil } } }
+  /// Maximum number of descriptors of a message.
+  static let maxDescriptors = 4
+  /// The current call, if its reply is not complete; nil if the next call can be taken.
+  var pending: Pending?
+  private(set) var state = State.open
+  /// Whether the current call expects no reply.
   var isOneway = false
 
-  /// A call that is not answered at once.
-  enum Task {
-    /// An applet's entry will answer it, or a worker.
-    case waiting
+  /// The state of the connection, which only advances.
+  enum State: Comparable {
+    /// Calls are received.
+    case open
+    /// The client has closed its side. Calls already received are answered.
+    case halfClosed
+    /// No further call is taken. The connection is closed when the client has read its replies.
+    case draining
+    /// To be removed.
+    case closed
+  }
+
+  /// A call that is not answered immediately.
+  enum Pending {
+    /// An event of an applet, or a worker, will answer it.
+    case reply
     case events
     case console(ConsoleReader)
+    /// Applets that remain to be listed.
+    case list(ArraySlice<AppletEntry>)
+    case statistics(StatisticsCall)
   }
 
-  /// Bytes that may wait for a client: whoever does not read is not read from either. Events, which do not wait, close the
-  /// connection beyond it.
+  /// Maximum size of pending output: if a client does not read, nothing is read from it either. Events, which are not
+  /// delayed, close the connection when they exceed it.
   static let outputLimit = 256 << 10
 
-  init(_ descriptor: consuming OwnedFD, peer: Int32) {
+  /// Takes ownership of a socket.
+  init(_ descriptor: Int32, peer: Int32, user: ClientUser) {
     self.descriptor = descriptor
     self.peer = peer
+    self.user = user
+    user.connections += 1
+    expectProgress()
   }
 
-  /// Bytes that wait to be sent.
+  deinit {
+    user.connections -= 1
+    user.bytes -= held
+    // Unread data may contain descriptors.
+    if !linux_close_socket(descriptor) { user.closer.close(descriptor) }
+  }
+
+  /// Restarts the time in which its client has to send the next piece of an image, or to start it.
+  func expectUpload() {
+    deadline = nil
+    expectProgress()
+  }
+
+  private func expectProgress() {
+    if let timeout = user.timeout, deadline == nil { deadline = Clock.monotonic + timeout }
+  }
+
+  /// Whether its buffers are within the limits.
+  /// - Parameter all: the size of the buffers of all unprivileged users.
+  func fits(_ all: Int) -> Bool {
+    user.isTrusted || held <= ClientUser.minBytes
+      || user.bytes <= ClientUser.maxByteShare && all <= ClientUser.maxBytes
+  }
+
+  private func count() {
+    let now = input.size + output.count
+    user.bytes += now - held
+    held = now
+  }
+
+  /// Number of bytes that have not been sent.
   var waiting: Int { output.count - sent }
 
-  /// What to poll(2) for. A client that hangs up is told in any case.
+  /// The events for poll(2), which reports POLLHUP in any case.
   var wanted: Int32 {
     var events: Int32 = 0
     if waiting > 0 { events |= POLLOUT }
-    if task == nil, !hasEnded, !isLeaving, waiting < Self.outputLimit { events |= POLLIN }
+    if pending == nil, state == .open, waiting < Self.outputLimit { events |= POLLIN }
     return events
   }
 
-  /// Reads what is there, as far as it is no more than 16 KiB: a client that is left while some of its bytes are not read finds
-  /// its connection reset, not ended.
+  /// Reads available data, at most 16 KiB. If a connection is closed with unread data, its client gets ECONNRESET
+  /// instead of the end of the stream.
   func receive() {
-    let most = received + 16 << 10
-    while received < most, receiveSome() {}
+    let limit = received + 16 << 10
+    while received < limit, receiveSome() {}
+    count()
   }
 
-  /// - Returns: whether there may be more.
+  /// - Returns: whether more data may be available.
   private func receiveSome() -> Bool {
-    var numbers = [Int32](repeating: -1, count: Self.mostDescriptors)
-    var count = Int32(numbers.count)
-    var room = 0
-    let result = input.fill {
-      room = $0.count
-      return linux_receive(descriptor.number, $0.baseAddress, room, &numbers, &count)
+    var space = 0
+    let result = input.fill { target in
+      space = target.count
+      return withUnsafeTemporaryAllocation(of: Int32.self, capacity: Int(LINUX_MOST_SENT)) { numbers in
+        var count = Int32(numbers.count)
+        let result = linux_recvmsg(descriptor, target.baseAddress, space, numbers.baseAddress, &count)
+        for number in numbers[..<Int(count)] {
+          let came = ReceivedDescriptor(number, end: received + max(result, 0), closer: user.closer)
+          // Descriptors without a call must not fill the daemon's table.
+          if arrived.count < Self.maxDescriptors { arrived.append(came) }
+        }
+        return result
+      }
     }
     received += max(result, 0)
-    for index in 0..<Int(count) {
-      let owned = OwnedDescriptor(numbers[index])
-      owned.end = received
-      // Descriptors that no call fetches must not fill the daemon's table.
-      if arrived.count < Self.mostDescriptors { arrived.append(owned) }
-    }
     if result == 0 {
-      hasEnded = true
+      advance(to: .halfClosed)
     } else if result < 0, result != -Int(EAGAIN), result != -Int(EINTR) {
-      isDead = true
+      close()
     }
-    return result == room
+    return result == space
   }
 
-  /// The next call; nil where none is whole, or the client has to read first. A client that sends no calls is left.
+  /// The next call; nil if none is complete, or the client must read first. A message that is not a call closes the
+  /// connection.
   func nextCall() -> Call? {
-    guard task == nil, !isDead, !isLeaving, waiting < Self.outputLimit else { return nil }
+    guard pending == nil, state < .draining, waiting < Self.outputLimit else { return nil }
     switch input.next() {
     case .incomplete:
-      if hasEnded { isLeaving = true }
+      if state == .halfClosed { drain() } else if input.count > 0 { expectProgress() }
       return nil
     case .message(let message):
+      if upload == nil { deadline = nil }
       taken += message.count + 1
       let end = taken
       descriptors = arrived.filter { $0.end <= end }
       arrived.removeAll { $0.end <= end }
       if let call = Call(message: message) { return call }
-      isLeaving = true
+      drain()
       return nil
     case .tooLong:
-      isLeaving = true
+      drain()
       return nil
     }
   }
 
-  /// Sends a reply, unless the call takes none; after the last one the next call can be taken.
-  func reply(_ reply: Reply) {
-    if !isOneway { output += reply.message }
+  /// Sends a reply, unless the call expects none. After its last reply the next call can be taken.
+  /// - Parameter tooLong: the error that is sent if the reply is too long for a message.
+  func reply(_ reply: Reply, tooLong: ControlError = .replyTooLong) {
+    if !isOneway {
+      let message = reply.message
+      output += message.count <= MessageBuffer.limit ? message : Reply(tooLong).message
+    }
     if !reply.continues {
-      task = nil
+      pending = nil
       isOneway = false
     }
   }
 
   func reply(_ parameters: JSONValue, continues: Bool = false) { reply(Reply(parameters, continues: continues)) }
 
-  /// Sends what the client takes.
+  /// Sends as much as the socket accepts.
   func flush() {
-    while waiting > 0, !isDead {
+    while waiting > 0, state < .closed {
       let result = output.withUnsafeBytes {
-        linux_send_with(descriptor.number, $0.baseAddress! + sent, $0.count - sent, -1)
+        linux_sendmsg(descriptor, $0.baseAddress! + sent, $0.count - sent, -1)
       }
       if result == -Int(EAGAIN) { break }
       if result == -Int(EINTR) { continue }
-      guard result > 0 else {
-        isDead = true
-        return
-      }
+      guard result > 0 else { return close() }
       sent += result
     }
     if waiting == 0 {
       output.removeAll(keepingCapacity: output.capacity <= 4096)
       sent = 0
-      if isLeaving { isDead = true }
+      if state == .draining { close() }
     } else if sent > 64 << 10 {
       output.removeFirst(sent)
       sent = 0
     }
+    count()
   }
 
-  /// Leaves the client, whatever it waits for.
-  func close() { isDead = true }
+  /// Closes the connection.
+  func close() { advance(to: .closed) }
 
-  /// Leaves the client once it has read what is there.
-  func leave() { isLeaving = true }
+  /// Closes the connection after the client has read its replies.
+  func drain() {
+    advance(to: .draining)
+    expectProgress()
+  }
+
+  private func advance(to next: State) { state = max(state, next) }
 }
 
 /// A descriptor that an array can hold.
 final class OwnedDescriptor {
-  let owned: OwnedFD
-  /// How many bytes of its connection had come when it had.
-  var end = 0
+  private let owned: OwnedFD
   var number: Int32 { owned.number }
   init(_ number: Int32) { owned = OwnedFD(adopting: number, kernel: LinuxKernel()) }
-
-  /// The same open file under a number of its own.
-  func copy() throws(Errno) -> OwnedFD {
-    OwnedFD(adopting: Int32(truncatingIfNeeded: try checked(linux_duplicate(owned.number))), kernel: LinuxKernel())
-  }
-}
-
-/// Reads a console's history, and what follows.
-final class ConsoleReader {
-  let entry: AppletEntry
-  let file: OwnedFD
-  var offset: Int64
-  let isFollowing: Bool
-  /// The number of the watch that tells of changes; -1 for none.
-  var watch: Int32 = -1
-
-  /// Whether there may be more to read than was read when others had to be looked after, or the client took no more.
-  var hasMore = false
-
-  /// Most bytes in one reply.
-  static let chunk = 32 << 10
-  /// Most replies before others are looked after.
-  static let turn = 8
-
-  init(_ entry: AppletEntry, file: consuming OwnedFD, offset: Int64, isFollowing: Bool) {
-    self.entry = entry
-    self.file = file
-    self.offset = offset
-    self.isFollowing = isFollowing
-  }
-
-  /// The next bytes with the offset at which they begin; none at the end of what there is.
-  func next() -> (offset: Int64, bytes: [UInt8]) {
-    // What is forgotten is a hole.
-    let data = linux_seek_data(file.number, offset)
-    // A hole up to the end, however far that is, says nothing.
-    if data == -Int(ENXIO) { return (offset, []) }
-    if data > offset { offset = Int64(data) }
-    let bytes = [UInt8](unsafeUninitializedCapacity: Self.chunk) { buffer, count in
-      count = max(linux_pread(file.number, buffer.baseAddress, buffer.count, Int(offset)), 0)
-    }
-    let start = offset
-    offset += Int64(bytes.count)
-    return (start, bytes)
-  }
+  init(_ owned: consuming OwnedFD) { self.owned = owned }
 }

@@ -1,27 +1,34 @@
 import Applet
 import CLinux
 import Control
-import DeviceTree
 import JSON
 import KVM
+import Launch
 import Machine
 import Monitor
 import Platform
 
 /// A worker: the process in which the daemon runs one applet.
 public enum Worker {
-  /// The word by which the program knows that it is one.
+  /// The command that starts the program as a worker.
   public static let command = "worker"
 
-  /// Why the applet does not come to run.
+  /// Why the applet could not be started.
   struct Failure: Error {
     let end: RunEnd
-    /// Whether it is about the image.
+    /// Whether the image is the cause.
     var isImage = false
+
+    init(host reason: String) { end = RunEnd(.host, reason: reason) }
+
+    init(_ error: LaunchError) {
+      end = RunEnd(error.exitCode, reason: error.reason)
+      isImage = error.file != nil
+    }
   }
 
-  /// What the process does: runs the applet that it was started for.
-  /// - Returns: its exit status.
+  /// The main function: runs the applet of this worker.
+  /// - Returns: the exit status.
   public static func run() -> Int32 { run(kernel: LinuxKernel(), architecture: Architecture.host) }
 
   static func run(kernel: any Kernel, architecture: Architecture?) -> Int32 {
@@ -29,146 +36,101 @@ public enum Worker {
       var members = [JSONMember("error", error.end.record)]
       if error.isImage { members.append(JSONMember("image", .bool(true))) }
       report(.object(members))
-      return leave(error.end)
+      return finish(error.end)
     }
   }
 
   private static func perform(_ kernel: any Kernel, _ architecture: Architecture?) throws(Failure) -> Int32 {
-    guard let architecture else { throw host("this host is neither ARM64 nor RISC-V") }
+    guard let architecture else { throw Failure(.architecture) }
     let configuration = try readConfiguration(kernel)
+    // The applet's name in ps(1), up to 12 bytes of it.
+    linux_set_process_name("sw-" + configuration.name)
     let request = configuration.request
-    let image: AppletImage
-    do {
-      image = try AppletImage(OwnedFD(adopting: WorkerFile.image.rawValue, kernel: kernel), architecture: architecture)
-    } catch {
-      throw Failure(end: RunEnd(code: error.isUnreadable ? 127 : 126, reason: error.description), isImage: true)
-    }
-    let system: System
-    do { system = try System(kernel: kernel) } catch { throw host(error.description) }
-    // The device is open: nothing else that follows needs the rights of root.
-    if let user = configuration.user, linux_is_root() {
-      if let errno = Errno(result: linux_become(user, configuration.group ?? user)) {
-        throw host("the worker cannot become user \(user): \(errno.description)")
-      }
-    }
-    var options = ExecCtx.Options()
-    options.arguments = [configuration.name] + request.arguments
-    options.processors = request.cpus
+    let file = try keptImage(configuration, kernel)
     let context: ExecCtx
-    do throws(LoadError) {
-      context = try ExecCtx(
-        image: image, secure: request.isSecure,
-        memorySize: request.memory.map { UInt64($0) } ?? SecureLayout.defaultMemory, system: system,
-        architecture: architecture, options: options)
-    } catch {
-      switch error {
-      case .image(let error): throw Failure(end: RunEnd(code: 126, reason: error.description), isImage: true)
-      case .deviceTree(let error): throw Failure(end: RunEnd(code: 126, reason: error.description), isImage: true)
-      case .kvm(let error): throw host(error.description)
-      }
-    }
-    forgetOldOutput(configuration.history)
+    do throws(LaunchError) {
+      let image = try GuestSpec.loadImage(file, name: configuration.name, digest: request.digest, architecture)
+      let system = try GuestSpec.openSystem(kernel)
+      // The device is open: the rest needs no privileges.
+      try leaveRoot(configuration)
+      context = try request.guest.makeContext(
+        image, name: configuration.name, system: system, architecture: architecture)
+    } catch { throw Failure(error) }
+    discardOldOutput(configuration.history)
     context.console.history = configuration.history
-    if request.copies > 0 {
-      do throws(KVMError) {
-        var shadows: [ExecCtx] = []
-        for _ in 0..<request.copies { shadows.append(try context.clone(on: system)) }
-        try context.setShadows(shadows, parallel: request.isParallel)
-      } catch { throw host(error.description) }
+    // An incomplete record is left of a full disk.
+    if linux_size(WorkerFile.times.rawValue) % Int(Console.timeSize) == 0 {
+      context.console.times = WorkerFile.times.rawValue
     }
     let began = Clock.monotonic
-    setLimits(request.limits, of: context, since: began)
+    request.guest.limits.apply(to: context, since: began)
     let requests = WorkerRequests(request, began: began)
-    let services = AppletServices(configuration, values: WorkerFile.values.rawValue) {
-      // What the daemon asks for is the first processor's to answer: registers and timers are its thread's.
-      if context.isFirstProcessorsCall { requests.answer(context) }
-      return requests.isStopping || context.deadline.map { Clock.monotonic >= $0 } ?? false
-    }
-    context.server = services.server
+    do {
+      let services = try AppletServices(configuration, values: WorkerFile.values.rawValue) { context.mustStopWaiting() }
+      context.server = services.server
+    } catch { throw Failure(host: error.message) }
     if let errno = Errno(result: linux_kick_when_ready(WorkerFile.requests.rawValue)) {
-      throw host("the worker cannot listen to the daemon: \(errno.description)")
+      throw Failure(host: "the worker cannot listen on its socket: \(errno.description)")
     }
-    context.attend(to: WorkerFile.requests.rawValue) { requests.answer($0) }
+    context.onReadable(WorkerFile.requests.rawValue) { requests.answer($0) }
     if configuration.isSandboxed {
-      // A processor may need a descriptor to wait with.
-      let isSeveral = request.copies > 0 || request.cpus > 1
-      linux_limit_process(64 + 2 * UInt32(request.cpus), isSeveral)
-      do { try Sandbox.enter(architecture, for: .worker(several: isSeveral)) } catch {
-        throw host(error.description)
+      linux_limit_process(request.guest.descriptorLimit, request.guest.isSeveral)
+      do { try Sandbox.enter(architecture, for: .worker(several: request.guest.isSeveral)) } catch {
+        throw Failure(host: error.description)
       }
     }
     report(.object([JSONMember("running", .bool(true))]))
-    return finish(context)
+    // The record is written before the context is released: otherwise the allocator would map and unmap a page for each
+    // of its values.
+    return withExtendedLifetime(context) { finish(RunEnd(running: context)) }
   }
 
-  /// Writes the record of an end.
+  /// The file to run: if a copy for restarts is made, that copy, so that restarts run the same image.
+  private static func keptImage(_ configuration: WorkerConfiguration, _ kernel: any Kernel) throws(Failure) -> OwnedFD {
+    let image = OwnedFD(adopting: WorkerFile.image.rawValue, kernel: kernel)
+    let copy = OwnedFD(adopting: WorkerFile.imageCopy.rawValue, kernel: kernel)
+    guard let maxSize = configuration.maxImageSize else { return image }
+    switch Errno(result: linux_keep_image(image.number, copy.number, maxSize)) {
+    case nil: return copy
+    // A file of another type is reported as an invalid image later.
+    case Errno.invalid: return image
+    case Errno(EDQUOT): throw Failure(host: ImageStore.full)
+    case let errno?: throw Failure(host: "cannot copy its image for restarts: \(errno.description)")
+    }
+  }
+
+  private static func leaveRoot(_ configuration: WorkerConfiguration) throws(LaunchError) {
+    guard let user = configuration.user, linux_is_root() else { return }
+    if let errno = Errno(result: linux_setresuid(user, configuration.group ?? user)) { throw .user(user, errno) }
+  }
+
+  /// Writes the record of the end.
   /// - Returns: the exit status.
-  private static func leave(_ end: RunEnd) -> Int32 {
+  private static func finish(_ end: RunEnd) -> Int32 {
     write(end.record, endedBy: 0x0a, to: .end)
     return end.code
   }
 
-  /// Makes a hole of what runs before this one have written, as far as it is more than the history: a run that writes little
-  /// forgets nothing itself.
-  private static func forgetOldOutput(_ history: Int64) {
+  /// Discards the output of earlier runs that exceeds the history, as a hole: a run with little output discards none
+  /// itself.
+  private static func discardOldOutput(_ history: Int64) {
     let size = Int64(linux_size(WorkerFile.console.rawValue))
-    if size > history { _ = linux_punch(WorkerFile.console.rawValue, size - history) }
+    if size > history { _ = linux_punch_hole(WorkerFile.console.rawValue, size - history) }
   }
-
-  /// Runs the context to its end, and leaves a record of that while there is a context: without one the process has so little
-  /// memory in use that the allocator maps and unmaps a page for each value of the record.
-  private static func finish(_ context: ExecCtx) -> Int32 {
-    var end: RunEnd
-    do throws(ExecError) {
-      switch try context.run() {
-      case .exited(let status):
-        return leave(RunEnd(code: Int32(status), status: status, reason: "exited with status \(status)"))
-      case .stopped: end = RunEnd(code: RunEnd.stoppedCode, reason: "stopped")
-      case .shutdown: return leave(RunEnd(code: 0, status: 0, reason: "turned itself off"))
-      case .reset: return leave(RunEnd(code: RunEnd.resetCode, reason: "asked to be started anew"))
-      }
-    } catch {
-      end = RunEnd(code: code(of: error), reason: error.description)
-    }
-    end.symbol = context.name(of: context.pc)
-    end.registers = RegisterValue.listOfAll(of: context)
-    return leave(end)
-  }
-
-  /// Exit statuses as `swiftlet run` has them.
-  private static func code(of error: ExecError) -> Int32 {
-    switch error {
-    case .limit: 124
-    case .stopped: RunEnd.stoppedCode
-    case .lockstep: 120
-    case .kvm, .output, .input, .host: RunEnd.hostCode
-    default: RunEnd.brokeRuleCode
-    }
-  }
-
-  /// - Parameter began: when the run has begun, which its deadline counts from.
-  static func setLimits(_ limits: AppletLimits, of context: ExecCtx, since began: Int64) {
-    func nanoseconds(_ milliseconds: Int64) -> Int64 { milliseconds * 1_000_000 }
-    if let deadline = limits.deadline { context.deadline = began.addingSaturating(nanoseconds(deadline)) }
-    if let budget = limits.cpuBudget { context.cpuBudget = nanoseconds(budget) }
-    if let budget = limits.callBudget { context.callBudget = nanoseconds(budget) }
-  }
-
-  private static func host(_ reason: String) -> Failure { Failure(end: RunEnd(code: RunEnd.hostCode, reason: reason)) }
 
   private static func readConfiguration(_ kernel: any Kernel) throws(Failure) -> WorkerConfiguration {
     let contents: FileContents
     do {
       contents = try FileContents(
         OwnedFD(adopting: WorkerFile.configuration.rawValue, kernel: kernel), limit: MessageBuffer.limit * 2)
-    } catch { throw host("the worker's configuration cannot be read: \(error.description)") }
+    } catch { throw Failure(host: "cannot read the worker's configuration: \(error.description)") }
     guard let value = JSONValue(parsing: contents.bytes), let configuration = WorkerConfiguration(value) else {
-      throw host("the worker's configuration is none")
+      throw Failure(host: "the worker's configuration is invalid")
     }
     return configuration
   }
 
-  /// Tells the daemon how the start went, if it is still there.
+  /// Reports to the daemon how the start went, if it still runs.
   private static func report(_ message: JSONValue) {
     write(message, endedBy: 0, to: .report)
     _ = linux_close(WorkerFile.report.rawValue)
@@ -176,14 +138,9 @@ public enum Worker {
 
   private static func write(_ value: JSONValue, endedBy last: UInt8, to file: WorkerFile) {
     var bytes = value.encoded ?? []
-    // Not `+ [last]`: the compiler (6.3, Embedded) has been seen to exchange such constants with each other.
+    // Not `+ [last]`: the compiler (6.3, Embedded) may mix up such constants.
     bytes.append(last)
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let result = rest.withUnsafeBytes { linux_write(file.rawValue, $0.baseAddress, $0.count) }
-      if result == -Int(EINTR) { continue }
-      guard result > 0 else { return }
-      rest = rest.dropFirst(result)
-    }
+    // If this fails, the daemon reports the exit status of the process instead.
+    do throws(Errno) { try writeAll(bytes, to: file.rawValue) } catch {}
   }
 }

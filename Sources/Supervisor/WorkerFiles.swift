@@ -1,23 +1,27 @@
-/// The descriptors that the daemon starts a worker with; it has no others, and opens /dev/kvm alone.
+/// The descriptors of a worker. It inherits no others, and opens only /dev/kvm.
 enum WorkerFile: Int32, CaseIterable {
   /// The applet's input.
   case input = 0
-  /// Its console's history: a file.
+  /// The file of the console's history.
   case console
-  /// The daemon's own standard error, for the last words of a crash.
-  case complaints
-  /// What to run: a `WorkerConfiguration`.
+  /// The daemon's standard error, for messages of a crash.
+  case standardError
+  /// The `WorkerConfiguration`.
   case configuration
   /// The image.
   case image
-  /// A listening socket: the daemon connects for each request, this one or the next that takes over.
+  /// A listening socket: the daemon, or a later one, connects for each request.
   case requests
-  /// Where the worker leaves how it ended: a file.
+  /// The file for the record of the end.
   case end
-  /// A pipe that takes one message: that the applet runs, or why not.
+  /// A pipe for one message: that the applet runs, or why not.
   case report
-  /// The values that it keeps: a file.
+  /// The file of its values.
   case values
-  /// The input's other end, so that it does not end when a daemon does.
+  /// The file for the copy of the image; /dev/null for no copy.
+  case imageCopy
+  /// The file of the times of its output.
+  case times
+  /// The input's other end, so that the input does not end with the daemon.
   case inputKeeper
 }

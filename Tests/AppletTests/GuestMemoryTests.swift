@@ -17,16 +17,16 @@ struct GuestMemoryTests {
 
   private func refusal(
     _ memory: borrowing GuestMemory, _ start: UInt64, _ count: UInt64, _ access: Access
-  ) throws -> GuestMemory.Refusal? {
+  ) throws -> GuestMemoryError? {
     let range = try #require(GuestRange(start: start, count: count))
-    do throws(GuestMemory.Refusal) {
+    do throws(GuestMemoryError) {
       let given = try memory.withBytes(range, for: access) { $0.count }
       #expect(given == Int(count))
       return nil
     } catch { return error }
   }
 
-  @Test func anImageIsLoadedWithZerosBehindIt() throws {
+  @Test func theRestOfASegmentIsZero() throws {
     let memory = try memory()
     #expect(memory.bytes(at: 0x8000_0040, count: 5).elementsEqual([1, 2, 3, 4, 0]))
     #expect(memory.bytes(at: 0x8000_2000, count: 9).elementsEqual("variables".utf8))
@@ -40,23 +40,23 @@ struct GuestMemoryTests {
       ])
   }
 
-  @Test func whatTheGuestMayUseIsGivenToTheLastByte() throws {
+  @Test func accessibleMemoryIsReturnedToTheLastByte() throws {
     let memory = try memory()
     for (start, count, access) in [
       (0x8000_0000, 1, .read), (0x8000_0000, 4096, .read), (0x8000_0fff, 1, .execute), (0x8000_1000, 4096, .read),
       (0x8000_2000, 0x2000, .write), (0x8012_4fff, 1, .write), (0x8001_0000, 0x4_0000, .write),
       (0x8004_ffff, 1, .read), (0x8004_ffff, 1, .write), (0x8004_fff0, 16, .write),
-      // Across regions that touch: text to device tree for reading.
+      // Across adjacent regions: text and device tree, for reading.
       (0x8000_0000, 0x5000, .read), (0x8006_b000, 0xb_a000, .write), (0x8000_0ffc, 8, .read),
     ] as [(UInt64, UInt64, Access)] {
       #expect(try refusal(memory, start, count, access) == nil, "\(start) \(count)")
     }
   }
 
-  @Test func whatTheGuestMayNotUseIsRefused() throws {
+  @Test func inaccessibleMemoryIsRejected() throws {
     let memory = try memory()
     for (start, count, access, expected) in [
-      // Outside: before, zero, guard page, monitor, far away, at the end of addresses.
+      // Outside: below, zero, guard page, monitor, far away, at the end of the address space.
       (0x7fff_ffff, 1, .read, .outside), (0x7fff_fff8, 16, .read, .outside), (0, 8, .read, .outside),
       (0x8000_f000, 1, .read, .outside), (0x8000_4fff, 2, .read, .outside), (0x8000_fff8, 16, .write, .outside),
       (0x8005_0000, 1, .read, .outside), (0x8004_ffff, 2, .read, .outside), (0x8004_fff1, 16, .write, .outside),
@@ -64,24 +64,24 @@ struct GuestMemoryTests {
       (0x8012_5000, 1, .read, .outside), (0x8012_4fff, 2, .write, .outside), (1 << 40, 8, .read, .outside),
       (.max - 7, 7, .read, .outside), (0x8000_0000, 0x10_0000, .read, .outside),
       (0x8000_0000, 1 << 62, .read, .outside),
-      // Inside, but not so.
+      // Inside, but without this access.
       (0x8000_0000, 8, .write, .access), (0x8000_1000, 8, .write, .access), (0x8000_1ff8, 16, .write, .access),
       (0x8000_4000, 8, .write, .access), (0x8000_3ff8, 16, .write, .access), (0x8000_4ff8, 16, .write, .access),
       (0x8000_1000, 8, .execute, .access), (0x800f_0000, 8, .execute, .access), (0x8000_0ff8, 16, .execute, .access),
       (0x8000_0000, 0x10_0000, .write, .access),
-    ] as [(UInt64, UInt64, Access, GuestMemory.Refusal)] {
+    ] as [(UInt64, UInt64, Access, GuestMemoryError)] {
       #expect(try refusal(memory, start, count, access) == expected, "\(start) \(count)")
     }
   }
 
-  @Test func aBufferOfNoBytesMayLieAnywhere() throws {
+  @Test func anEmptyBufferMayBeAnywhere() throws {
     let memory = try memory()
     for start in [0, 1, 0x8000_0000, 0x800b_f000, 0x8010_0000, 1 << 63, .max] as [UInt64] {
       #expect(try refusal(memory, start, 0, .write) == nil)
     }
   }
 
-  @Test func aRangeThatWrapsIsNone() {
+  @Test func aRangeThatWrapsIsRejected() {
     #expect(GuestRange(start: .max, count: 1) == nil)
     #expect(GuestRange(start: .max - 7, count: 8) == nil)
     #expect(GuestRange(start: 1, count: .max) == nil)
@@ -90,14 +90,14 @@ struct GuestMemoryTests {
     #expect(GuestRange(start: .max, count: 0)?.end == .max)
   }
 
-  @Test func everyByteIsInTheRegionsOrRefused() throws {
+  @Test func accessToEachByteFollowsTheRegions() throws {
     let memory = try memory()
     var random = SeededGenerator(seed: 7)
     for _ in 0..<20_000 {
       let start = UInt64.random(in: 0x7fff_e000..<0x8011_0000, using: &random)
       let count = UInt64.random(in: 1...0x3000, using: &random)
       let access: Access = [.read, .write, .execute].randomElement(using: &random)!
-      // Byte by byte would take long: at page ends something changes.
+      // Not each byte, which would take long: results change at page boundaries.
       let isAllowed = stride(from: start / 4096 * 4096, to: start + count, by: 4096).allSatisfy { page in
         memory.regions.contains { $0.range.contains(page) && $0.access.isSuperset(of: access) }
       }
@@ -109,7 +109,7 @@ struct GuestMemoryTests {
     }
   }
 
-  @Test func memoryThatCannotBeMappedIsAnErrorAndLeavesNothing() throws {
+  @Test func memoryThatCannotBeMappedIsAnError() throws {
     let kernel = ScriptedKernel(.arm64)
     kernel.plan = FaultPlan(call: 0, errno: 12)
     #expect(throws: Errno.noMemory) { _ = try memory(kernel) }

@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// Files as an attacker or a broken disk makes them: none may trap, none may come to an image that is unsafe to load.
+/// Files by an attacker or with errors: none traps, and none results in an image that is unsafe to load.
 struct HostileFileTests {
   private func file(_ architecture: Architecture, pie: Bool) -> [UInt8] {
     var file = ELFBuilder.applet(architecture, at: pie ? 0x1000 : 0x8000_0000)
@@ -14,7 +14,7 @@ struct HostileFileTests {
     return file.bytes()
   }
 
-  /// Looks at everything that a file can come to: image, memory, names.
+  /// Uses everything that results from a file: image, memory, names.
   private func examine(_ bytes: [UInt8], _ architecture: Architecture, _ comment: @autoclosure () -> Comment) {
     do throws(ImageError) {
       let image = try image(bytes, architecture)
@@ -44,18 +44,18 @@ struct HostileFileTests {
     }
   }
 
-  @Test(arguments: [Architecture.arm64, .riscv64], [false, true])
-  func everyTruncationIsRefusedOrSafe(architecture: Architecture, pie: Bool) throws {
+  @Test(arguments: [Architecture.arm64, .riscv64, .aarch32], [false, true])
+  func everyTruncationIsRejectedOrSafe(architecture: Architecture, pie: Bool) throws {
     let whole = file(architecture, pie: pie)
     #expect(error(whole, architecture) == nil)
     for length in 0..<whole.count { examine(Array(whole[..<length]), architecture, "cut at \(length)") }
-    // What ends before the last segment's content cannot be loaded.
-    let needed = 64 + 3 * 56 + 128 + 9 + 9
+    // A file that ends before the content of the last segment cannot be loaded.
+    let needed = (architecture == .aarch32 ? 52 + 3 * 32 : 64 + 3 * 56) + 128 + 9 + 9
     for length in 0..<needed { #expect(error(Array(whole[..<length]), architecture) != nil, "cut at \(length)") }
   }
 
-  @Test(arguments: [Architecture.arm64, .riscv64])
-  func everyByteChangedToItsExtremesIsRefusedOrSafe(architecture: Architecture) {
+  @Test(arguments: [Architecture.arm64, .riscv64, .aarch32])
+  func everyByteWithExtremeValuesIsRejectedOrSafe(architecture: Architecture) {
     let whole = file(architecture, pie: false)
     for index in whole.indices {
       for value: UInt8 in [0, 1, 0x7f, 0x80, 0xff, whole[index] ^ 1, whole[index] &+ 1, whole[index] &- 1] {
@@ -66,15 +66,15 @@ struct HostileFileTests {
     }
   }
 
-  @Test(arguments: [Architecture.arm64, .riscv64], 0..<4)
-  func randomChangesAreRefusedOrSafe(architecture: Architecture, seed: Int) {
+  @Test(arguments: [Architecture.arm64, .riscv64, .aarch32], 0..<4)
+  func randomChangesAreRejectedOrSafe(architecture: Architecture, seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))
     let whole = file(architecture, pie: seed % 2 == 1)
-    let headers = 64 + 3 * 56
+    let headers = architecture == .aarch32 ? 52 + 3 * 32 : 64 + 3 * 56
     for round in 0..<1500 {
       var changed = whole
       for _ in 0..<Int.random(in: 1...6, using: &random) {
-        // Mostly in the headers, where every bit means something.
+        // Mostly in the headers, where each bit has a meaning.
         let limit = Int.random(in: 0..<4, using: &random) == 0 ? changed.count : headers
         changed[.random(in: 16..<limit, using: &random)] = .random(in: 0...255, using: &random)
       }
@@ -82,8 +82,8 @@ struct HostileFileTests {
     }
   }
 
-  @Test(arguments: [Architecture.arm64, .riscv64], 0..<4)
-  func randomWordsInTheHeadersAreRefusedOrSafe(architecture: Architecture, seed: Int) {
+  @Test(arguments: [Architecture.arm64, .riscv64, .aarch32], 0..<4)
+  func randomWordsInTheHeadersAreRejectedOrSafe(architecture: Architecture, seed: Int) {
     var random = SeededGenerator(seed: 100 + UInt64(seed))
     let values: [UInt64] = [
       0, 1, 0x40, 0x1000, 0x7fff_f000, 0x8000_0000, 0x8000_0fff, 0x8000_1000, 0x8010_0000, 1 << 31, 1 << 32, 1 << 38,

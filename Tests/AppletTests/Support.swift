@@ -4,7 +4,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// Reads a file's bytes as an applet.
+/// Reads the bytes of a file as an applet. Those of AArch32 are read on a host of arm64.
 func image(_ bytes: [UInt8], _ architecture: Architecture = .arm64) throws(ImageError) -> AppletImage {
   let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
   defer { buffer.deallocate() }
@@ -13,10 +13,10 @@ func image(_ bytes: [UInt8], _ architecture: Architecture = .arm64) throws(Image
   do throws(Errno) {
     contents = try FileContents(copying: UnsafeRawBufferPointer(buffer), kernel: LinuxKernel())
   } catch { throw .unreadable(error) }
-  return try AppletImage(contents, architecture: architecture)
+  return try AppletImage(contents, architecture: architecture == .aarch32 ? .arm64 : architecture)
 }
 
-/// The error that a file's bytes come to; nil for an applet.
+/// The error for the bytes of a file; nil for an applet.
 func error(_ bytes: [UInt8], _ architecture: Architecture = .arm64) -> ImageError? {
   do throws(ImageError) {
     _ = try image(bytes, architecture)
@@ -24,7 +24,7 @@ func error(_ bytes: [UInt8], _ architecture: Architecture = .arm64) -> ImageErro
   } catch { return error }
 }
 
-/// What must be true of every image that is accepted, whatever its file holds.
+/// Properties of every image that is accepted, with any contents of the file.
 func complaint(_ image: borrowing AppletImage, fileSize: Int) -> String? {
   var last: UInt64 = 0
   var isEntryExecutable = false
@@ -39,7 +39,8 @@ func complaint(_ image: borrowing AppletImage, fileSize: Int) -> String? {
     if segment.pages.lowerBound < last { return "overlaps, or is out of order" }
     if segment.pages.lowerBound > segment.address || segment.pages.upperBound < end { return "pages do not cover it" }
     last = segment.pages.upperBound
-    if segment.access.contains(.execute), segment.address <= image.entry, image.entry < end {
+    let entry = image.architecture.start(at: image.entry).pc
+    if segment.access.contains(.execute), segment.address <= entry, entry < end {
       isEntryExecutable = true
     }
   }

@@ -5,13 +5,13 @@ import Testing
 
 @testable import Benchmark
 
-/// Figures as people and as programs get them.
+/// Figures as text and as data.
 struct OutputTests {
   private let call = Measurement(
-    "call", Samples([5500, 5520, 5540, 7000]), floor: Samples([5400, 5420]), moved: 0)
+    "call", Samples([5500, 5520, 5540, 7000]), baseline: Samples([5400, 5420]), moved: 0)
   private let copy = Measurement("copy-1024", Samples([2000, 2000, 2000]), moved: 2048)
   private let memory = Measurement(
-    "start-memory", Samples([307_200]), floor: Samples([9216]), unit: .bytes, tolerance: 20)
+    "start-memory", Samples([307_200]), baseline: Samples([9216]), unit: .bytes, tolerance: 20)
 
   private func results(_ measurements: [Measurement], countsInstructions: Bool = true) -> Results {
     var results = Results(
@@ -21,7 +21,7 @@ struct OutputTests {
     return results
   }
 
-  @Test func aLineHasItsCellsBelowTheirNames() {
+  @Test func cellsAreAlignedWithTheHeader() {
     let header = Table.header(countsInstructions: true)
     let line = Table.line(call, countsInstructions: true)
     #expect(header.hasSuffix("times in instructions\n"))
@@ -31,11 +31,11 @@ struct OutputTests {
     }
   }
 
-  @Test func whatHasNoFloorSaysSo() {
+  @Test func aFigureWithoutBaselineIsMarked() {
     #expect(Table.line(copy, countsInstructions: true).hasSuffix(" -       -\n"))
   }
 
-  @Test func whatMovesBytesHasARate() {
+  @Test func transfersHaveARate() {
     #expect(Table.line(copy, countsInstructions: false).hasSuffix("  1,024 MB/s\n"))
   }
 
@@ -54,7 +54,7 @@ struct OutputTests {
   func digitsAreGrouped(_ value: Int64, _ text: String) { #expect(Table.grouped(value) == text) }
 
   @Test(arguments: [(1, 3, "0.001"), (1016, 3, "1.016"), (-5, 3, "-0.005"), (31, 1, "3.1"), (-1000, 1, "-100.0")])
-  func fractionsHaveTheirDigits(_ thousandths: Int, _ digits: Int, _ text: String) {
+  func fractionsAreFormatted(_ thousandths: Int, _ digits: Int, _ text: String) {
     #expect(Table.fraction(thousandths, digits) == text)
   }
 
@@ -91,27 +91,27 @@ struct OutputTests {
   struct Missing: Error {}
 }
 
-/// The machine that was measured on.
+/// The host of the figures.
 struct HostDescriptionTests {
   @Test(arguments: [
-    (Architecture.arm64, "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0b\n", "Cortex-A76"),
-    (.arm64, "CPU implementer\t: 0x61\nCPU part\t: 0x022\n", "implementer 0x61, part 0x022"),
-    (.arm64, "CPU implementer\t: 0x41\nCPU part\t: 0xfff\n", "implementer 0x41, part 0xfff"),
-    (.arm64, "processor : 0\nmodel name\t: ARMv8 Processor rev 4 : x\n", "ARMv8 Processor rev 4 : x"),
-    (.arm64, "", "implementer ?, part ?"),
-    (.riscv64, "hart\t: 1\nisa\t\t: rv64imafdch\nuarch\t: sifive,u74-mc\n", "sifive,u74-mc"),
-    (.riscv64, "isa : rv64imafdch\n", "rv64imafdch"), (.riscv64, "nothing\n:\n", "unknown"),
+    ("CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0b\n", "Cortex-A76"),
+    ("CPU implementer\t: 0x61\nCPU part\t: 0x022\n", "implementer 0x61, part 0x022"),
+    ("CPU implementer\t: 0x41\nCPU part\t: 0xfff\n", "implementer 0x41, part 0xfff"),
+    ("processor : 0\nmodel name\t: ARMv8 Processor rev 4 : x\n", "ARMv8 Processor rev 4 : x"),
+    ("", "unknown"),
+    ("hart\t: 1\nisa\t\t: rv64imafdch\nuarch\t: sifive,u74-mc\n", "sifive,u74-mc"),
+    ("isa : rv64imafdch\n", "rv64imafdch"), ("nothing\n:\n", "unknown"),
   ])
-  func processorsHaveNames(_ architecture: Architecture, _ text: String, _ name: String) {
-    #expect(HostDescription.processor(architecture, cpuinfo: text) == name)
+  func cpusHaveNames(_ text: String, _ name: String) {
+    #expect(HostDescription.cpu(cpuinfo: text) == name)
   }
 
   @Test(arguments: [(0, 40), (36, 36), (40, 40), (48, 48)])
-  func addressesHaveAsManyBitsAsTheKernelSays(_ answer: Int, _ bits: Int) {
+  func addressWidthIsTheKernels(_ answer: Int, _ bits: Int) {
     #expect(HostDescription.addressBits(answer) == bits)
   }
 
-  @Test func theClockIsNamed() {
+  @Test func theHeaderNamesTheClock() {
     let host = HostDescription(architecture: .riscv64, kernel: LinuxKernel(), countsInstructions: true)
     #expect(host["clock"] == "instructions")
     #expect(host["architecture"] == "riscv64")

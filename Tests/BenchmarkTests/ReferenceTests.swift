@@ -7,11 +7,11 @@ import Testing
 
 @testable import Benchmark
 
-/// Comparisons with earlier figures: of one kernel by amounts, of two by ratios to the floor.
+/// Comparisons with earlier figures: of the same kernel by amounts, of another one by ratios to the baseline.
 struct ReferenceTests {
   private let host = HostDescription(architecture: .arm64, kernel: LinuxKernel(), countsInstructions: true)
 
-  /// What a comparison says of one figure.
+  /// The result of a comparison of one figure.
   private func compare(
     _ now: Measurement, with earlier: Measurement, ofKernel release: String? = nil
   ) throws -> (line: String, isTooMuch: Bool, heading: String) {
@@ -32,64 +32,65 @@ struct ReferenceTests {
     return (line, isTooMuch, reference.heading)
   }
 
-  private func measurement(_ value: Int64, floor: Int64?, tolerance: Int? = 3) -> Measurement {
-    Measurement("call", Samples([value]), floor: floor.map { Samples([$0]) }, tolerance: tolerance)
+  private func measurement(_ value: Int64, baseline: Int64?, tolerance: Int? = 3) -> Measurement {
+    Measurement("call", Samples([value]), baseline: baseline.map { Samples([$0]) }, tolerance: tolerance)
   }
 
   @Test(arguments: [(1030, false), (1031, true), (500, false)])
-  func oneKernelIsComparedByAmounts(_ now: Int64, _ isTooMuch: Bool) throws {
-    // The floor has grown, too, and is no excuse.
-    let found = try compare(measurement(now, floor: 2000), with: measurement(1000, floor: 900))
+  func theSameKernelIsComparedByAmounts(_ now: Int64, _ isTooMuch: Bool) throws {
+    // The baseline has grown, too, but the difference to it counts.
+    let found = try compare(measurement(now, baseline: 2000), with: measurement(1000, baseline: 900))
     #expect(found.isTooMuch == isTooMuch)
     #expect(found.line.contains("1,000 -> "))
-    #expect(found.line.contains("more than it may") == isTooMuch)
+    #expect(found.line.contains("exceeds the tolerance") == isTooMuch)
     #expect(found.heading == "Compared with the file:\n")
   }
 
   @Test(arguments: [
-    // A slower kernel, and a faster one, with the same work above the floor.
+    // A slower and a faster kernel, with the same work above the baseline.
     (measurement: (2100, 2000), isTooMuch: false), (measurement: (600, 500), isTooMuch: false),
-    // More work above the floor.
+    // More work above the baseline.
     (measurement: (1140, 1000), isTooMuch: true), (measurement: (2300, 2000), isTooMuch: true),
-    // A part more, but within what may be.
+    // More, but within the tolerance.
     (measurement: (1120, 1000), isTooMuch: false),
   ])
   func twoKernelsAreComparedByRatios(_ now: (Int64, Int64), _ isTooMuch: Bool) throws {
     let found = try compare(
-      measurement(now.0, floor: now.1), with: measurement(1100, floor: 1000), ofKernel: "5.0.0-other")
+      measurement(now.0, baseline: now.1), with: measurement(1100, baseline: 1000), ofKernel: "5.0.0-other")
     #expect(found.isTooMuch == isTooMuch)
     #expect(found.line.contains("1.100 -> "))
     #expect(found.heading.contains("5.0.0-other"))
   }
 
-  /// Like is compared with like: typical samples with typical ones.
+  /// Typical samples are compared with typical ones.
   @Test(
     arguments: [
-      // The typical sample has grown by 4 %, above a minimum that has not.
+      // The typical sample has grown by 4 %, the minimum has not.
       (now: [500, 1580, 2000, 2000], isTooMuch: true),
-      // The minimum has, and the typical sample has not; and the rare ones say nothing.
+      // The minimum has grown, the typical sample has not; rare samples are ignored.
       (now: [980, 1020, 9000, 9000], isTooMuch: false),
       (now: [1030, 1030, 1030, 1030], isTooMuch: false), (now: [1031, 1031, 1031, 1031], isTooMuch: true),
     ] as [(now: [Int64], isTooMuch: Bool)])
   func theTypicalSampleIsCompared(_ now: [Int64], _ isTooMuch: Bool) throws {
     // Minimum 500, typical 1000.
-    let earlier = Measurement("call", Samples([500, 1500, 2000, 2000]), floor: Samples([400, 600, 900, 900]))
+    let earlier = Measurement("call", Samples([500, 1500, 2000, 2000]), baseline: Samples([400, 600, 900, 900]))
     let found = try compare(Measurement("call", Samples(now)), with: earlier)
     #expect(found.isTooMuch == isTooMuch, "\(found.line)")
     #expect(found.line.contains("1,000 -> "))
-    let floor = Samples([490, 510, 900, 900])
-    let ratio = try compare(Measurement("call", Samples(now), floor: floor), with: earlier, ofKernel: "5.0.0-other")
+    let baseline = Samples([490, 510, 900, 900])
+    let ratio = try compare(
+      Measurement("call", Samples(now), baseline: baseline), with: earlier, ofKernel: "5.0.0-other")
     #expect(ratio.isTooMuch == isTooMuch, "\(ratio.line)")
     #expect(ratio.line.contains("2.000 -> "))
   }
 
-  @Test func whatWasNothingIsNotCompared() throws {
-    let found = try compare(measurement(5, floor: 5), with: measurement(0, floor: 5))
+  @Test func figuresThatWereZeroAreNotCompared() throws {
+    let found = try compare(measurement(5, baseline: 5), with: measurement(0, baseline: 5))
     #expect(found.line.hasSuffix("not compared: it was 0\n"))
     #expect(!found.isTooMuch)
   }
 
-  @Test func whatARunLacksIsNamed() throws {
+  @Test func missingFiguresAreNamed() throws {
     var results = Results(host: host, version: "1", countsInstructions: true)
     results.measurements = ["call", "call-mmio", "stop", "gone"].map { Measurement($0, Samples([5])) }
     let path = FileManager.default.temporaryDirectory.appending(path: "reference-\(UUID()).json")
@@ -107,27 +108,27 @@ struct ReferenceTests {
     #expect(Reference.missingLine("stop") == "stop                      not measured\n")
   }
 
-  @Test func whatHasNoFloorIsNotComparedBetweenKernels() throws {
+  @Test func withoutBaselineKernelsAreNotCompared() throws {
     let found = try compare(
-      measurement(9000, floor: nil), with: measurement(1000, floor: nil), ofKernel: "5.0.0-other")
+      measurement(9000, baseline: nil), with: measurement(1000, baseline: nil), ofKernel: "5.0.0-other")
     #expect(!found.isTooMuch)
     #expect(found.line.contains("not compared"))
-    #expect(try compare(measurement(9000, floor: nil), with: measurement(1000, floor: nil)).isTooMuch)
+    #expect(try compare(measurement(9000, baseline: nil), with: measurement(1000, baseline: nil)).isTooMuch)
   }
 
-  @Test func whatHasNoToleranceMayGrow() throws {
-    let earlier = measurement(1000, floor: 900, tolerance: nil)
-    #expect(try !compare(measurement(9000, floor: 900), with: earlier).isTooMuch)
+  @Test func figuresWithoutToleranceMayGrow() throws {
+    let earlier = measurement(1000, baseline: 900, tolerance: nil)
+    #expect(try !compare(measurement(9000, baseline: 900), with: earlier).isTooMuch)
   }
 
-  @Test func whatTheFileLacksIsNew() throws {
-    let other = Measurement("stop", Samples([5]), floor: nil)
-    let found = try compare(other, with: measurement(1000, floor: 900))
+  @Test func figuresMissingFromTheFileAreNew() throws {
+    let other = Measurement("stop", Samples([5]), baseline: nil)
+    let found = try compare(other, with: measurement(1000, baseline: 900))
     #expect(found.line.hasSuffix("new\n"))
     #expect(!found.isTooMuch)
   }
 
-  @Test func anotherClockIsRefused() throws {
+  @Test func anotherClockIsRejected() throws {
     let times = Results(
       host: HostDescription(architecture: .arm64, kernel: LinuxKernel(), countsInstructions: false), version: "1",
       countsInstructions: false)
@@ -139,7 +140,7 @@ struct ReferenceTests {
   }
 
   @Test(arguments: ["", "{}", "{\"format\":2}", "{\"format\":1,\"host\":{},\"results\":[{\"name\":1}]}"])
-  func otherFilesAreRefused(_ text: String) throws {
+  func otherFilesAreRejected(_ text: String) throws {
     let path = FileManager.default.temporaryDirectory.appending(path: "reference-\(UUID()).json")
     try Data(text.utf8).write(to: path)
     defer { try? FileManager.default.removeItem(at: path) }

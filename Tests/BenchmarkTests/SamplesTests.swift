@@ -2,7 +2,7 @@ import Testing
 
 @testable import Benchmark
 
-/// The numbers that stand for samples.
+/// Statistics of samples.
 struct SamplesTests {
   private let hundred = Samples((1...100).reversed())
 
@@ -24,13 +24,13 @@ struct SamplesTests {
     #expect(Samples(values).typical == typical)
   }
 
-  @Test func spreadIsTheMiddleHalfByTheMedian() {
+  @Test func spreadIsTheInterquartileRangeByTheMedian() {
     #expect(hundred.spread == 1000)
     #expect(Samples([5]).spread == 0)
     #expect(Samples([0, 0, 1]).spread == 0)
   }
 
-  @Test func marksMakeDifferences() {
+  @Test func intervalsAreDifferencesOfMarks() {
     #expect(Samples(marks: [5, 100, 103, 110], skip: 1).sorted == [3, 7])
     #expect(Samples(marks: [5, 8]).sorted == [3])
     #expect(Samples([]).sorted == [0])
@@ -38,9 +38,9 @@ struct SamplesTests {
 
   @Test func ratiosAreOfTypicalSamples() {
     let samples = Samples([100, 200, 300, 400])
-    let floor = Samples([50, 100, 400, 400])
-    #expect(Measurement("a", samples, floor: floor).ratio == 2000)
+    let baseline = Samples([50, 100, 400, 400])
+    #expect(Measurement("a", samples, baseline: baseline).ratio == 2000)
     #expect(Measurement("a", samples).ratio == nil)
-    #expect(Measurement("a", samples, floor: Samples([0])).ratio == nil)
+    #expect(Measurement("a", samples, baseline: Samples([0])).ratio == nil)
   }
 }

@@ -1,23 +1,50 @@
 import Foundation
 import Testing
 
-/// What is done with figures once they are measured: it takes no board.
+/// Tools for figures that have been measured, which need no board.
 struct BenchToolTests {
-  private static let hasMatplotlib =
-    (try? Program.run("/usr/bin/env", ["python3", "-c", "import matplotlib"]))?.status == 0
+  /// A picture of the two reference files.
+  private func draw(_ options: [String]) throws -> String {
+    try withScratchDirectory { directory in
+      let output = directory.appending(path: "out.svg")
+      let files = ["arm64", "riscv64"].map { Repository.path("benchmarks/\($0).json") }
+      let run = try Program.run(Repository.path("tools/bench-plot"), files + options + ["-o", output.path])
+      try #require(run.status == 0, "\(run.errors)")
+      return try String(contentsOf: output, encoding: .utf8)
+    }
+  }
 
-  @Test(.enabled(if: hasMatplotlib, "this machine has no matplotlib: apt-get install python3-matplotlib"))
-  func filesAreDrawn() throws {
-    try withScratchFolder { folder in
-      let output = folder.appending(path: "out.svg")
-      let run = try Program.run(
-        Repository.path("tools/bench-plot"),
-        ["arm64", "riscv64"].map { Repository.path("benchmarks/\($0).json") }
-          + ["--only", "call,stop", "-o", output.path])
-      #expect(run.status == 0, "\(run.errors)")
-      let text = try String(contentsOf: output, encoding: .utf8)
-      // The comments of matplotlib's SVG are its texts.
-      for word in ["<svg", "times its floor", "by that of arm64", "call-mmio", "stop"] { #expect(text.contains(word)) }
+  @Test(arguments: [
+    ([], ["Ratio to the baseline", ">call-mmio<", ">start-memory<", "1×"]),
+    (["--only", "call,stop"], [">call-mmio<", ">stop<"]),
+    (["--changes"], ["riscv64 compared with arm64", ">copy-65536<", "%<"]),
+    (["--distribution", "stop"], [">stop, instructions<", "50 %"]),
+  ])
+  func filesAreDrawn(_ options: [String], _ texts: [String]) throws {
+    let picture = try draw(options)
+    for text in ["<svg", "prefers-color-scheme: dark"] + texts { #expect(picture.contains(text)) }
+    #expect(picture.contains(">start<") == (options.isEmpty || options == ["--changes"]))
+    #expect(try picture == draw(options))
+  }
+
+  /// No two texts of a picture overlap, and none extends beyond its edge.
+  @Test(arguments: [[], ["--changes"], ["--distribution", "start,call,memory-1,parallel-1"]])
+  func textsDoNotOverlap(_ options: [String]) throws {
+    struct Text { var left: Double, right: Double, baseline: Double, size: Double }
+    let picture = try draw(options)
+    let pattern = #/<text x="([0-9.]+)" y="([0-9.]+)"(?: class="([a-z]+)")?(?: text-anchor="([a-z]+)")?>([^<]*)</#
+    let texts = picture.matches(of: pattern).map { match in
+      let size = match.3 == "title" ? 15.0 : match.3 == "small" ? 11 : 12
+      let x = Double(match.1)!, width = Double(match.5.count) * size * (match.3 == "title" ? 0.6 : 0.55)
+      let left = match.4 == "end" ? x - width : match.4 == "middle" ? x - width / 2 : x
+      return Text(left: left, right: left + width, baseline: Double(match.2)!, size: size)
+    }
+    #expect(texts.count > 10)
+    for (place, one) in texts.enumerated() {
+      #expect(one.left >= 0 && one.right <= 860)
+      for other in texts[..<place] where one.left < other.right && other.left < one.right {
+        #expect(abs(one.baseline - other.baseline) >= min(one.size, other.size))
+      }
     }
   }
 
@@ -25,16 +52,19 @@ struct BenchToolTests {
     (["benchmarks/arm64.json"], "files and -o OUT.svg are needed"),
     (["Package.swift", "-o", "x.svg"], "Package.swift: "),
     (["benchmarks/arm64.json", "--only", "nothing", "-o", "x.svg"], "no such benchmark"),
+    (["benchmarks/arm64.json", "--only", "linux", "-o", "x.svg"], "have no baseline"),
+    (["benchmarks/arm64.json", "--changes", "-o", "x.svg"], "--changes compares two files"),
+    (["benchmarks/arm64.json", "--distribution", "nothing", "-o", "x.svg"], "no such benchmark"),
   ])
-  func whatCannotBeDrawnIsSaid(_ words: [String], _ complaint: String) throws {
-    let words = words.map { $0.contains(".swift") || $0.contains("/") ? Repository.path($0) : $0 }
-    let run = try Program.run(Repository.path("tools/bench-plot"), words)
+  func anErrorSaysWhatCannotBeDrawn(_ arguments: [String], _ message: String) throws {
+    let arguments = arguments.map { $0.contains(".swift") || $0.contains("/") ? Repository.path($0) : $0 }
+    let run = try Program.run(Repository.path("tools/bench-plot"), arguments)
     #expect(run.status == 1)
-    #expect(run.errors.contains(complaint), "\(run.errors)")
+    #expect(run.errors.contains(message), "\(run.errors)")
   }
 
-  /// The pages say what the reference files say.
-  @Test func tablesAreUpToDate() throws {
+  /// The pages and pictures match the reference files.
+  @Test func tablesAndPicturesAreUpToDate() throws {
     let run = try Program.run(Repository.path("tools/bench-table"), ["--check"])
     #expect(run.status == 0, "\(run.errors)")
   }
@@ -47,8 +77,8 @@ struct BenchToolTests {
   }
 
   private func merge(_ old: Data, _ new: Data) throws -> (Program.Result, Data) {
-    try withScratchFolder { folder in
-      let paths = ["old.json", "new.json"].map { folder.appending(path: $0) }
+    try withScratchDirectory { directory in
+      let paths = ["old.json", "new.json"].map { directory.appending(path: $0) }
       try old.write(to: paths[0])
       try new.write(to: paths[1])
       let run = try Program.run(Repository.path("tools/bench-merge"), paths.map(\.path))
@@ -56,8 +86,8 @@ struct BenchToolTests {
     }
   }
 
-  /// A reference of a few benchmarks leaves the others alone.
-  @Test func aPartReplacesAPart() throws {
+  /// A new reference for some benchmarks does not change the others.
+  @Test func aMappingReplacesPartOfAnother() throws {
     let old = file([("a", 1), ("b", 2), ("c", 3)])
     let (run, merged) = try merge(old, file([("b", 20), ("b-new", 21)]))
     #expect(run.status == 0, "\(run.errors)")

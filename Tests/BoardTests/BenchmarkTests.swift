@@ -1,9 +1,10 @@
 import Foundation
 import Testing
 
-/// `swiftlet bench` on boards whose clock counts instructions, beside the project's reference figures.
+/// `swiftlet bench` on boards whose clock counts instructions, compared with the project's reference figures.
+@Suite(.onlyInCheck)
 struct BenchmarkTests {
-  /// All of the benchmarks but those that take long: memory, parallel (on one processor a call), processor, linux.
+  /// All benchmarks except those that take long: memory, parallel (with one CPU per call), processor, linux.
   private static let selection = """
     start call-sandboxed daemon open call call-non-secure copy getrandom console rpc rpc-forwarded lockstep clone stop
     """
@@ -13,15 +14,16 @@ struct BenchmarkTests {
     let file = Repository.path("benchmarks/\(board.rawValue).json")
     let architecture = board.architecture
     let words = Self.selection + (architecture == "arm64" ? " call-mmio" : "")
-    try withScratchFolder { folder in
-      let floor = folder.appending(path: "start-floor").path
-      let made = try Program.run(Repository.path("tools/start-floor"), [architecture, floor])
+    try withScratchDirectory { directory in
+      let baseline = directory.appending(path: "start-baseline").path
+      let made = try Program.run(Repository.path("tools/start-baseline"), [architecture, baseline])
       try #require(made.status == 0, "\(made.errors)")
       let applet = try Repository.built("\(architecture)/guests/hello.elf")
       let run = try Self.bench(
-        board, words + " --applet hello.elf --beside ./start-floor --json new.json", file: file,
-        added: [applet, floor], then: "cat new.json >&2")
-      #expect(run.status == 0, "tools/bench \(board.rawValue) tells more\n\(run.output)\(run.errors)")
+        board, words + " --applet hello.elf --beside ./start-baseline --json new.json", file: file,
+        added: [applet, baseline], then: "cat new.json >&2")
+      let messages = run.errors.components(separatedBy: "{\n\"format\"")[0]
+      #expect(run.status == 0, "tools/bench \(board.rawValue) gives details\n\(run.output)\(messages)")
       for line in ["start-applet ", "daemon-start ", "copy-65536 ", "lockstep-2 ", "rpc-forwarded ", "clone-close "] {
         #expect(run.output.contains("\n" + line), "\(run.output)")
       }
@@ -31,19 +33,20 @@ struct BenchmarkTests {
     }
   }
 
-  /// What the project promises, whatever the reference says.
+  /// Limits that hold independently of the reference.
   private static func checkGoals(_ figures: Figures, _ board: Board) {
     let isARM = board.architecture == "arm64"
     func expect(
       _ name: String, atMost limit: Double, of other: String? = nil, _ location: SourceLocation = #_sourceLocation
     ) {
-      guard let figure = figures[name], let base = other.map({ figures[$0] }) ?? figures[floorOf: name] else {
+      guard let figure = figures[name], let base = other.map({ figures[$0] }) ?? figures[baselineOf: name] else {
         Issue.record("\(name) is missing", sourceLocation: location)
         return
       }
       #expect(figure <= limit * base, "\(board.rawValue) \(name): \(figure), \(base)", sourceLocation: location)
     }
-    expect("call", atMost: 1.03)
+    // The clock of riscv64 advances by 100 instructions.
+    expect("call", atMost: isARM ? 1.03 : 1.04)
     expect("call-non-secure", atMost: isARM ? 1.9 : 1.1)
     expect("call-non-secure-arguments", atMost: isARM ? 1.9 : 1.1)
     expect("lockstep-1", atMost: 2.2, of: "call")
@@ -53,12 +56,12 @@ struct BenchmarkTests {
     if isARM { #expect(figures["start-applet"] ?? .infinity <= 2_000_000) }
   }
 
-  /// Figures that stand for samples, by name, of what --json has written.
+  /// The typical values, by name, in the output of --json.
   private struct Figures {
     private let results: [[String: Any]]
 
     init(json: String) throws {
-      // Among what else was said.
+      // Among other output.
       let begin = json.range(of: "{\n\"format\"")?.lowerBound ?? json.startIndex
       let end = json.range(of: "\n]\n}\n", options: .backwards)?.upperBound ?? json.endIndex
       let text = json[begin..<max(begin, end)]
@@ -68,58 +71,58 @@ struct BenchmarkTests {
 
     private func result(_ name: String) -> [String: Any]? { results.first { $0["name"] as? String == name } }
     subscript(name: String) -> Double? { result(name)?["typical"] as? Double }
-    subscript(floorOf name: String) -> Double? { (result(name)?["floor"] as? [String: Any])?["typical"] as? Double }
+    subscript(baselineOf name: String) -> Double? { (result(name)?["floor"] as? [String: Any])?["typical"] as? Double }
   }
 
-  /// What was measured is small beside what cannot be; and what was asked for and is not there is said.
+  /// Benchmarks that cannot be measured do not affect others, and are reported.
   @Test(arguments: [Board.arm64, .riscv64])
   func growthFails(_ board: Board) throws {
     let run = try Self.bench(board, "--runs 10 call", compare: #"{"name": "call", "typical": 1000"#)
     #expect(run.status == 1, "\(run.output)\(run.errors)")
-    #expect(run.output.contains("more than it may"), "\(run.output)")
+    #expect(run.output.contains("exceeds the tolerance"), "\(run.output)")
     #expect(!run.output.contains("not measured"), "\(run.output)")
   }
 
-  /// Debian's mirror moves on: a call that takes five times as long is none of Swiftlet's if the floor does, too.
+  /// Debian's mirror changes: a call that takes five times as long is not Swiftlet's fault if the baseline does, too.
   @Test(arguments: [("call", 0), ("call-non-secure", 1)])
   func anotherKernelIsComparedByRatios(_ name: String, _ status: Int32) throws {
     let run = try Self.bench(
       .arm64, "--runs 10 \(name)", compare: #"{"name": "\#(name)", "typical": 1000, "floor": {"typical": 995}"#,
       kernel: "6.1.0-other")
     #expect(run.status == status, "\(run.output)\(run.errors)")
-    #expect(run.output.contains("of which the kernel is 6.1.0-other"), "\(run.output)")
+    #expect(run.output.contains("from kernel 6.1.0-other"), "\(run.output)")
     #expect(run.output.contains(" 1.005 -> 1."), "\(run.output)")
   }
 
-  /// Cases that need no clock of their own: what is refused or skipped, and several processors.
+  /// Cases that need no special clock: errors, skipped benchmarks, and several CPUs.
   private static let session = Session(
     [
-      // What cannot be measured for want of a file is said, and is no failure.
+      // A benchmark without its file is reported as skipped, and is not a failure.
       Case(.riscv64, "bench linux", output: .containing(["median"]), errors: .containing(["bench linux: skipped"])),
       Case(
         .riscv64, "bench call call-mmio", status: 122,
-        errors: .containing(["there is no 'call-mmio' on riscv64"])),
+        errors: .containing(["'call-mmio' is not for riscv64"])),
       Case(
         .riscv64, "bench --list", script: "swiftlet bench --list | grep -c '^call'", output: "3\n"),
       // Before anything is measured.
       Case(
         .riscv64, "bench call --json /nowhere/x", status: 123,
-        errors: .containing(["/nowhere/x cannot be opened: "])),
+        errors: .containing(["/nowhere/x: cannot be opened: "])),
       Case(
         .riscv64, "bench call --compare nowhere.json", status: 127,
-        errors: .containing(["nowhere.json cannot be opened: "])),
-      // A file may be compared with and written anew.
+        errors: .containing(["nowhere.json: cannot be opened: "])),
+      // A file can be compared with and overwritten.
       Case(
         .riscv64, "bench twice",
         script: """
           swiftlet bench call --runs 20 --json /tmp/a.json >/dev/null && sed -i 's/"tolerancePercent":3//; s/,}/}/' /tmp/a.json
           swiftlet bench call --runs 20 --json /tmp/a.json --compare /tmp/a.json | grep -c 'call .*->' && head -c 1 /tmp/a.json
           """, output: "1\n{"),
-      // In two threads, on two processors.
+      // On two threads, on two CPUs.
       parallel(.arm64), parallel(.riscv64),
     ], timeout: 200, options: ["--smp", "2"])
 
-  /// It takes longer than other cases may.
+  /// It takes longer than other cases.
   private static func parallel(_ board: Board) -> Case {
     Case(
       board, "bench parallel", script: "timeout 120 /bin/swiftlet bench parallel --runs 1",
@@ -127,16 +130,16 @@ struct BenchmarkTests {
   }
 
   @Test(arguments: session.cases)
-  func anyClockDoes(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+  func casesWithoutAnInstructionClock(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   /// - Parameters:
-  ///   - result: of one benchmark, as a file has it, up to its tolerance.
-  ///   - kernel: that the file is of; nil for a file that does not say.
+  ///   - result: of one benchmark, as in a file, up to its tolerance.
+  ///   - kernel: that of the file; nil for a file without it.
   private static func bench(_ board: Board, _ words: String, compare result: String, kernel: String? = nil) throws
     -> Program.Result
   {
-    try withScratchFolder { folder in
-      let file = folder.appending(path: "earlier.json")
+    try withScratchDirectory { directory in
+      let file = directory.appending(path: "earlier.json")
       let release = kernel.map { #", "kernel": "\#($0)""# } ?? ""
       let text = """
         {"format": 1, "host": {"architecture": "\(board.architecture)", "clock": "instructions"\(release)}, "results": [
@@ -147,11 +150,11 @@ struct BenchmarkTests {
     }
   }
 
-  /// The file comes in as standard input: a board with another file is another board, whose memory lies elsewhere. So it has
-  /// the kernel of a Linux guest, as tools/bench has it.
+  /// The file is passed as standard input, since another file on the board would change the layout of its memory. For
+  /// the same reason the board has the kernel of a Linux guest, as in tools/bench.
   /// - Parameters:
-  ///   - added: what else the board is to have.
-  ///   - command: that follows, whatever came of it.
+  ///   - added: additional files on the board.
+  ///   - command: executed afterwards, whatever the outcome.
   private static func bench(
     _ board: Board, _ words: String, file: String, added: [String] = [], then command: String = ":"
   ) throws -> Program.Result {

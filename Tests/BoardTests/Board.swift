@@ -10,10 +10,10 @@ enum Board: String, CaseIterable, Sendable {
   case riscv64
   case riscv64AIA = "riscv64-aia"
 
-  /// The architecture's name, as Swiftlet and the build folders have it.
+  /// The architecture's name in Swiftlet and in the build directories.
   var architecture: String { rawValue.hasPrefix("arm64") ? "arm64" : "riscv64" }
 
-  /// Whether boards/list finds it ready to run.
+  /// Whether boards/list reports it as ready.
   var isAvailable: Bool { Self.available.contains(rawValue) }
 
   private static let available: Set<String> = {
@@ -28,8 +28,8 @@ enum Repository {
 
   static func path(_ relative: String) -> String { root.appending(path: relative).path }
 
-  /// The path of what the build makes.
-  /// - Throws: `Missing` where it has not been built.
+  /// The path of a result of the build.
+  /// - Throws: `Missing` if it has not been built.
   static func built(_ relative: String) throws -> String {
     let path = path("build/" + relative)
     guard FileManager.default.fileExists(atPath: path) else { throw Missing(file: "build/" + relative) }
@@ -38,7 +38,9 @@ enum Repository {
 
   struct Missing: Error, CustomStringConvertible {
     let file: String
-    var description: String { "there is no \(file): \"make test\" builds it, and so does \"make static guests\"" }
+    var description: String {
+      "there is no \(file): tools/test builds what tests need, and \"make static guests\" most of it"
+    }
   }
 }
 
@@ -49,15 +51,18 @@ enum Program {
     let errors: String
   }
 
-  /// Runs a program of this machine to its end, without input, or with one that does not end. Blocks.
-  static func run(_ path: String, _ arguments: [String], keys: String? = nil) throws -> Result {
-    try withScratchFolder { folder in
-      // Files, not pipes: nobody has to read two streams at once.
-      let output = folder.appending(path: "output"), errors = folder.appending(path: "errors")
+  /// Runs a program on this machine to its end, without input, or with endless input. Blocks.
+  /// - Parameter boots: whether boards/run boots a board even if one is up.
+  static func run(_ path: String, _ arguments: [String], keys: String? = nil, boots: Bool = true) throws -> Result {
+    try withScratchDirectory { directory in
+      // Files instead of pipes, so that two streams need not be read in parallel.
+      let output = directory.appending(path: "output"), errors = directory.appending(path: "errors")
       for file in [output, errors] { try Data().write(to: file) }
       let process = Process()
       process.executableURL = URL(filePath: path)
       process.arguments = arguments
+      process.environment = ProcessInfo.processInfo.environment
+      process.environment?["SWIFTLET_BOARD_BOOT"] = boots ? "yes" : "no"
       let input = Pipe()
       process.standardInput = keys == nil ? FileHandle.nullDevice : input
       process.standardOutput = try FileHandle(forWritingTo: output)
@@ -72,18 +77,18 @@ enum Program {
   }
 }
 
-/// Gives a new folder that goes when the body has ended.
-func withScratchFolder<Value>(_ body: (URL) throws -> Value) throws -> Value {
-  let folder = FileManager.default.temporaryDirectory.appending(path: "swiftlet-tests-\(UUID().uuidString)")
-  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  defer { try? FileManager.default.removeItem(at: folder) }
-  return try body(folder)
+/// Creates a directory that is removed after the body.
+func withScratchDirectory<Value>(_ body: (URL) throws -> Value) throws -> Value {
+  let directory = FileManager.default.temporaryDirectory.appending(path: "swiftlet-tests-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: directory) }
+  return try body(directory)
 }
 
-/// A program of one file in C, compiled for a board; empty where that fails, which is recorded.
+/// A program of one C file, compiled for a board; empty if that fails, which is recorded.
 func compiled(_ source: String, for board: Board) -> [UInt8] {
-  let made = try? withScratchFolder { folder in
-    let program = folder.appending(path: "program").path
+  let made = try? withScratchDirectory { directory in
+    let program = directory.appending(path: "program").path
     let words = [board.architecture, "--", "-Wall", "-Wextra", "-Werror", "-O1", "-s", "-o", program]
     let run = try Program.run(Repository.path("tools/cross-cc"), words + [Repository.path(source)])
     if run.status != 0 { Issue.record("tools/cross-cc: \(run.errors)") }

@@ -1,17 +1,17 @@
 import Testing
 
-/// A command on a board, and what it must come to.
+/// A command on a board, and its expected outcome.
 struct Case: Sendable, CustomTestStringConvertible {
   let board: Board
-  /// Unique among the cases of a board in a session.
+  /// Unique among a board's cases in a session.
   let name: String
-  /// Lines for the board's shell, in the folder of the applets. Their outcome is the last command's.
+  /// Lines for the board's shell, in the directory of the applets. The last command determines the outcome.
   let script: String
   var status: Int32 = 0
   var output: Expected = ""
   var errors: Expected = ""
 
-  /// `swiftlet` with these words is the whole script, and the name too.
+  /// The script and the name are `swiftlet` with these arguments.
   init(_ board: Board, _ words: String, status: Int32 = 0, output: Expected = "", errors: Expected = "") {
     self.init(board, words, script: "swiftlet " + words, status: status, output: output, errors: errors)
   }
@@ -29,7 +29,7 @@ struct Case: Sendable, CustomTestStringConvertible {
 
   var testDescription: String { "\(board.rawValue): \(name)" }
 
-  /// Fails the current test where the outcome is another than this.
+  /// Records an issue if the outcome differs from this.
   func check(in session: Session, sourceLocation: SourceLocation = #_sourceLocation) async throws {
     let outcome = try await session.outcome(of: self)
     #expect(
@@ -45,13 +45,13 @@ struct Case: Sendable, CustomTestStringConvertible {
   }
 }
 
-/// What a text must be.
+/// An expected text.
 enum Expected: Sendable, ExpressibleByStringInterpolation {
-  /// This text, the whole of it.
+  /// Exactly this text.
   case text(String)
-  /// A text that this regular expression matches as a whole.
+  /// A text that this regular expression matches completely.
   case pattern(String)
-  /// A text with all of these in it.
+  /// A text that contains all of these.
   case containing([String])
 
   init(stringLiteral text: String) { self = .text(text) }

@@ -1,6 +1,6 @@
 import Testing
 
-/// What the command line says and how it ends, where no applet gets to run.
+/// Messages and exit statuses of the command line when no applet runs.
 struct CommandLineTests {
   static let session = Session([Board.arm64, .riscv64].flatMap { information($0) + usage($0) + hosts($0) })
 
@@ -22,15 +22,24 @@ struct CommandLineTests {
       Case(board, "help", output: overview),
       Case(board, "help run", output: help),
       Case(board, "run --help", output: help),
-      Case(board, "help check", output: .containing(["Usage: swiftlet check", "Exit status: 0 where"])),
+      Case(board, "help check", output: .containing(["Usage: swiftlet check", "Exit status: 0 if"])),
       Case(board, "check", output: .pattern(checkLines(board))),
+      Case(
+        board, "check --json",
+        output: .containing([
+          "{\"able\":true,\"features\":[{\"name\":\"architecture\",\"present\":true,\"required\":true,\"detail\":\"\(board.architecture),",
+          "{\"name\":\"Landlock\",\"present\":true,\"required\":false,\"detail\":\"\"}",
+          "\"name\":\"steady frequency\"",
+        ])),
     ]
   }
 
-  /// Every answer yes.
+  /// All answers are yes.
   private static func checkLines(_ board: Board) -> String {
     let own =
-      board.architecture == "arm64" ? ("", "SMCCC filter +yes  calls travel by HVC\n") : ("H extension +yes\n", "")
+      board.architecture == "arm64"
+      ? ("", "SMCCC filter +yes  calls use HVC\n", "AArch32 +yes  applets of 32 bits, too\n")
+      : ("H extension +yes\n", "", "")
     return """
       architecture +yes  \(board.architecture), pages of 4 KiB
       /dev/kvm +yes  present and permitted
@@ -38,9 +47,14 @@ struct CommandLineTests {
       \(own.0)user memory +yes
       register access +yes *
       immediate exit +yes *
-      vCPUs +yes  up to [0-9]+ a machine
-      memory slots +yes  up to [0-9]+ a machine
-      \(own.1)virtual machine +yes  made one with a vCPU
+      vCPUs +yes  up to [0-9]+ in a VM
+      memory slots +yes  up to [0-9]+ in a VM
+      \(own.1)virtual machine +yes  created, with a vCPU
+      \(own.2)Landlock +yes *
+      control groups +(yes|no) .*
+      (memory controller +(yes|no).*
+      )?fast clock +yes  [a-z_]+, read without a system call
+      steady frequency +yes  the kernel does not scale the CPUs' frequency
       This host can run applets\\.
 
       """
@@ -53,12 +67,12 @@ struct CommandLineTests {
     func noSize(_ size: String) -> Case {
       refused(
         "run --memory \(size) hello.elf",
-        "--memory '\(size)' is no size: give a number of bytes, or one with K, M or G, such as 16M")
+        "--memory '\(size)' is not a size: give a number of bytes, with an optional suffix as in 16M")
     }
     func noDuration(_ option: String, _ duration: String) -> Case {
       refused(
         "run \(option) \(duration) hello.elf",
-        "\(option) '\(duration)' is no duration: give a number of seconds, or one with ms, s, m or h, such as 500ms")
+        "\(option) '\(duration)' is not a duration: give a number of seconds, with an optional suffix as in 500ms")
     }
     func outOfRange(_ option: String, _ value: String, _ message: String) -> Case {
       refused("run \(option) \(value) hello.elf", "\(option) '\(value)' \(message)")
@@ -68,8 +82,8 @@ struct CommandLineTests {
       refused("frobnicate", "unknown command 'frobnicate'", see: "swiftlet help"),
       refused("--frobnicate", "unknown option '--frobnicate'", see: "swiftlet help"),
       refused("help frobnicate", "unknown command 'frobnicate'", see: "swiftlet help"),
-      refused("help run check", "unexpected word 'check'", see: "swiftlet help help"),
-      refused("check now", "unexpected word 'now'", see: "swiftlet help check"),
+      refused("help run check", "unexpected argument 'check'", see: "swiftlet help help"),
+      refused("check now", "unexpected argument 'now'", see: "swiftlet help check"),
       refused("run", "the applet's file is missing"),
       refused("run --verbose", "the applet's file is missing"),
       refused("run --frobnicate hello.elf", "unknown option '--frobnicate'"),
@@ -82,15 +96,15 @@ struct CommandLineTests {
       noDuration("--timeout", "999999999999d"), noDuration("--cpu-budget", "1.2.3s"), noDuration("--call-budget", "ms"),
       outOfRange("--shadows", "0", "is out of range: give 1 to 8"),
       outOfRange("--shadows", "9", "is out of range: give 1 to 8"),
-      outOfRange("--inject-faults", "101", "is no percentage: give 0 to 100"),
+      outOfRange("--inject-faults", "101", "is not a percentage: give 0 to 100"),
       refused("run --inject-faults 5 hello.elf", "--inject-faults needs --lockstep or --shadows"),
       refused("run --parallel hello.elf", "--parallel needs --lockstep or --shadows"),
-      outOfRange("--transport", "pigeon", "does not exist: give hvc or mmio"),
+      outOfRange("--transport", "pigeon", "is invalid: give hvc or mmio"),
     ]
     if board.architecture == "riscv64" {
       cases.append(
         refused(
-          "run --transport mmio hello.elf", "--transport is for arm64: on riscv64 calls always travel by SBI"))
+          "run --transport mmio hello.elf", "--transport is for arm64: on riscv64 all calls use SBI"))
     }
     return cases
   }
@@ -122,7 +136,7 @@ struct CommandLineTests {
       replaced("another device as /dev/kvm", "ln -s /dev/null", "KVM_GET_API_VERSION failed: [^\n]+"),
       replaced(
         "a /dev/kvm without a driver", "mk() { mknod $1 c 240 77; }; mk",
-        "/dev/kvm cannot be opened: [^\n]+; swiftlet check says what this host offers"),
+        "/dev/kvm cannot be opened: [^\n]+; see swiftlet check"),
       Case(
         board, "run hello.elf as nobody with permission",
         script: """
@@ -130,6 +144,14 @@ struct CommandLineTests {
           exit $status
           """,
         output: .containing(["hello from Swift on \(board.architecture)\n"])),
+      Case(
+        board, "run hello.elf with a stack of 8 KiB",
+        script: """
+          (ulimit -s 8; /bin/swiftlet run hello.elf | head -1)
+          su -s /bin/sh nobody -c 'ulimit -s 8; /bin/swiftlet --version'; echo $?
+          """,
+        output: .text("hello from Swift on \(board.architecture)\n123\n"),
+        errors: "swiftlet: the stack is limited to less than 256 KiB: raise the limit (ulimit -s)\n"),
       without(
         "run hello.elf", status: 123,
         errors: .pattern("swiftlet: /dev/kvm does not exist: load the kvm module, or [^\n]+\n")),
@@ -139,18 +161,18 @@ struct CommandLineTests {
           "yes  \(board.architecture)", "\n/dev/kvm          no   ", "\nThis host cannot run applets.\n",
         ])),
       Case(
-        board, "check where no virtual machine can be made", script: "ulimit -n 4; swiftlet check", status: 1,
+        board, "check if no VM can be created", script: "ulimit -n 4; swiftlet check", status: 1,
         output: .containing([
           "\n/dev/kvm          yes  ", "\nvirtual machine   no   KVM_CREATE_VM failed: ", "dmesg",
           "\nThis host cannot run applets.\n",
         ])),
       forbidden(
         "run hello.elf", status: 123,
-        errors: .pattern("swiftlet: /dev/kvm may not be opened by this user: join the group that owns it [^\n]+\n")),
+        errors: .pattern("swiftlet: permission denied for /dev/kvm: add this user to the group that owns it [^\n]+\n")),
       forbidden(
         "check", status: 1,
         output: .containing([
-          "\n/dev/kvm          no   /dev/kvm may not be opened", "\nThis host cannot run applets.\n",
+          "\n/dev/kvm          no   permission denied for /dev/kvm", "\nThis host cannot run applets.\n",
         ])),
     ]
   }

@@ -1,6 +1,7 @@
 import Testing
 
-/// Limits of applets that take control groups.
+/// Limits of applets that need control groups.
+@Suite(.onlyInCheck)
 struct ControlGroupTests {
   static let session = Session(
     [Board.arm64, .riscv64].flatMap { limits($0) + survival($0) + delegation($0) + refusals($0) }, timeout: 300
@@ -9,12 +10,12 @@ struct ControlGroupTests {
   }
 
   @Test(arguments: session.cases)
-  func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+  func limitIsEnforced(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   private static let group = "/sys/fs/cgroup/box"
 
-  /// A daemon with a group below which it makes others. `groups` prints those that there are, `process NAME` the process
-  /// of an applet, `limit NAME JSON` changes an applet's limits.
+  /// A daemon with a control group in which it creates others. `groups` prints them, `process NAME` prints the process
+  /// ID of an applet, `limit NAME JSON` changes an applet's limits.
   private static func daemon(
     _ board: Board, _ name: String, controllers: String = "+memory +cpu +pids", _ script: String, output: Expected,
     errors: Expected = ""
@@ -23,7 +24,7 @@ struct ControlGroupTests {
       board, name, options: "--cgroup \(group)",
       before: """
         box=\(group); echo '\(controllers)' >/sys/fs/cgroup/cgroup.subtree_control; mkdir $box
-        groups() { for folder in $box/*/; do [ -d $folder ] && echo "group ${folder#$box/}"; done; }
+        groups() { for directory in $box/*/; do [ -d $directory ] && echo "group ${directory#$box/}"; done; }
         process() { sed 's/.*"pid":\\([0-9]*\\).*/\\1/' $state/$1/process; }
         limit() {
           printf '{"method":"org.swiftlet.Control.SetLimits","parameters":{"name":"%s","limits":%s}}\\0' "$1" "$2" |
@@ -34,7 +35,7 @@ struct ControlGroupTests {
       output: output, errors: errors)
   }
 
-  private static let killed = "its process was killed for want of memory: it may have 8388608 bytes (process_memory)"
+  private static let killed = "its process was killed: it exceeded its 8388608 bytes of memory (process_memory)"
 
   private static func limits(_ board: Board) -> [Case] {
     [
@@ -44,7 +45,7 @@ struct ControlGroupTests {
         swiftlet start -n one --memory 32M --process-memory 8M touch.elf 4; swiftlet wait one; echo $?
         swiftlet start -n two --memory 32M --process-memory 8M touch.elf 16; swiftlet wait two 2>&1; echo $?
         swiftlet start -n three --memory 32M --process-memory 8M --restart on-failure:1 --restart-delay 50ms touch.elf 16
-        /bin/swiftlet wait three 2>&1; swiftlet ps | awk '$1 == "three" { print $2, $5 }'
+        /bin/swiftlet wait three 2>&1; swiftlet ps | awk '$1 == "three" { print $2, $6 }'
         swiftlet logs one; swiftlet logs two
         """,
         output: """
@@ -60,7 +61,7 @@ struct ControlGroupTests {
 
           """),
       daemon(
-        board, "a share of a processor",
+        board, "a share of a CPU",
         """
         swiftlet start -n one --cpu-percent 20 loop.elf
         cat $box/applet-one/cpu.max
@@ -70,7 +71,7 @@ struct ControlGroupTests {
         swiftlet stop one; groups; swiftlet rm one
         """, output: "one\n20000 100000\nits process is in the group\ngroup applet-one/\n"),
       daemon(
-        board, "fewer threads than it has processors",
+        board, "fewer threads than CPUs",
         """
         swiftlet start -n one --threads 4 --non-secure --cpus 4 system-cpu-on.elf 4; swiftlet wait one; echo $?
         swiftlet start -n two --threads 2 --non-secure --cpus 4 system-cpu-on.elf 4; swiftlet wait two 2>&1; echo $?
@@ -85,6 +86,7 @@ struct ControlGroupTests {
         limit one '{"cpu_percent":50,"threads":7,"process_memory":8388608}'
         cat $box/applet-one/cpu.max $box/applet-one/pids.max $box/applet-one/memory.max
         limit one '{"process_memory":1}'
+        limit one '{"process_memory":4194304}' | sed 's/uses [0-9]*/uses N/'
         swiftlet start -n two loop.elf
         groups
         limit two '{"cpu_percent":30}'
@@ -99,6 +101,7 @@ struct ControlGroupTests {
           7
           8388608
           {"error":"org.varlink.service.InvalidParameter","parameters":{"parameter":"process_memory"}}
+          {"error":"org.swiftlet.Control.HostFailure","parameters":{"reason":"one uses N bytes already: give a higher limit, or stop it first"}}
           two
           group applet-one/
           {"parameters":{}}
@@ -186,7 +189,7 @@ struct ControlGroupTests {
         swiftlet start -n one --process-memory 64M loop.elf; echo $?
         swiftlet start -n one --threads 3 loop.elf && swiftlet stop one
         """, output: "1\none\n",
-        errors: .pattern("swiftlet: the daemon has no control group to limit process_memory by: [^\n]*\n")),
+        errors: .pattern("swiftlet: the daemon has no control group, which process_memory needs: [^\n]*\n")),
       daemon(
         board, "a group with other processes in it",
         """
@@ -196,11 +199,11 @@ struct ControlGroupTests {
         kill $other; { wait $other; } 2>/dev/null
         """, output: "123\none\n",
         errors: .pattern(
-          "swiftlet: no control group can be made or set below [^\n]*: [^\n]*busy: processes other than the daemon are in it\n"
+          "swiftlet: cannot create or change a control group in [^\n]*: [^\n]*busy: other processes than the daemon are in it\n"
         )),
       Case(
         board, "daemon --cgroup /tmp", status: 123,
-        errors: "swiftlet: --cgroup /tmp is no control group (cgroup v2): No such file or directory\n"),
+        errors: "swiftlet: --cgroup /tmp is not a control group (cgroup v2): No such file or directory\n"),
     ]
   }
 }

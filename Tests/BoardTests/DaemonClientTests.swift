@@ -1,12 +1,16 @@
 import Testing
 
-/// Clients of the daemon on its board: bad ones, which neither the daemon nor other clients may suffer from, and what the
-/// commands print.
+/// Clients of the daemon on its board: malicious ones, which must not affect the daemon or other clients, and the
+/// output of commands.
 struct DaemonClientTests {
-  static let session = Session([Board.arm64, .riscv64].flatMap { badClients($0) + commands($0) }, timeout: 300)
+  static let malicious = Session([Board.arm64, .riscv64].flatMap { badClients($0) }, timeout: 300)
+  static let session = Session([Board.arm64, .riscv64].flatMap { commands($0) }, timeout: 300)
+
+  @Test(.onlyInCheck, arguments: malicious.cases)
+  func aMaliciousClientHarmsNobody(_ entry: Case) async throws { try await entry.check(in: Self.malicious) }
 
   @Test(arguments: session.cases)
-  func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+  func clientPrintsAndExits(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   private static let info = #"{"method":"org.varlink.service.GetInfo"}"#
 
@@ -26,7 +30,7 @@ struct DaemonClientTests {
   private static func badClients(_ board: Board) -> [Case] {
     [
       daemon(
-        board, "what is no call",
+        board, "messages that are not calls",
         """
         for text in '\\0' 'GET / HTTP/1.1\\r\\n\\r\\n\\0' '[]\\0' '{"method":1}\\0' '{"method":"a","parameters":[]}\\0'; do
           printf "$text"'\(info)\\0' | swiftlet bridge | wc -c
@@ -41,7 +45,7 @@ struct DaemonClientTests {
         { printf '{"method":"org.varl'; sleep 1; printf 'ink.service.GetInfo"}\\0'; } | swiftlet bridge >/tmp/half & half=$!
         usleep 300000; swiftlet ps; wait $half; grep -c '"product":"swiftlet"' /tmp/half
         printf '{"method":"org.varl' | swiftlet bridge | wc -c
-        """, output: "NAME  STATE  PID  AGE  RESTARTS  IMAGE\n1\n0\n"),
+        """, output: "NAME  STATE  EXIT  PID  AGE  RESTARTS  IMAGE\n1\n0\n"),
       daemon(
         board, "ten thousand calls without reading the replies",
         """
@@ -50,7 +54,7 @@ struct DaemonClientTests {
         }
         """, output: "10000\n"),
       daemon(
-        board, "clients that go away amid a call",
+        board, "clients that disconnect during a call",
         """
         swiftlet start -n one loop.elf
         before=$(figure descriptors)
@@ -68,9 +72,10 @@ struct DaemonClientTests {
         for number in 1 2 3 4; do { /bin/swiftlet start -n one loop.elf >/dev/null; echo $? >/tmp/status$number; } & all="$all $!"; done
         wait $all; cat /tmp/status[1-4] | sort; swiftlet ps | grep -c running
         """, output: "0\n1\n1\n1\n1\n",
-        errors: .pattern("(swiftlet: an applet one exists already: swiftlet rm one forgets it once it has ended\n){3}")),
+        errors: .pattern(
+          "(swiftlet: an applet one exists already: remove it with swiftlet rm one after it has ended\n){3}")),
       daemon(
-        board, "users who may and who may not", options: "--group 4711 --worker-user nobody",
+        board, "users with and without permission", options: "--group 4711 --worker-user nobody",
         before: "printf 'members:x:4711:\\n' >/etc/group",
         """
         as() { su -s /bin/sh nobody -c "SWIFTLET_SOCKET=$SWIFTLET_SOCKET /bin/swiftlet $*"; }
@@ -86,9 +91,9 @@ struct DaemonClientTests {
         rm /etc/group
         """,
         output: """
-          swiftlet: /run/control.sock: Permission denied: join the group of the socket, or ask root
+          swiftlet: /run/control.sock: Permission denied: add this user to the socket's group
           123
-          swiftlet: the daemon does not let this user in: join the socket's group, or ask root
+          swiftlet: permission denied by the daemon: add this user to the socket's group
           1
           one
           0
@@ -152,7 +157,7 @@ struct DaemonClientTests {
           0
           \\{"id":1,"result":\\[\\],"error":null\\}
           (\\{"id":1,"result":null,"error":"Thing: no answer within 5 seconds"\\}
-          ){3}\\{"id":1,"result":null,"error":"KV: the values cannot be written: the disk is full"\\}
+          ){3}\\{"id":1,"result":null,"error":"KV: cannot write the values: the disk is full"\\}
           [0-9]+
           0
 
@@ -162,6 +167,27 @@ struct DaemonClientTests {
 
   private static func commands(_ board: Board) -> [Case] {
     [
+      daemon(
+        board, "output as it comes, where no inotify watches are left",
+        """
+        watches=/proc/sys/fs/inotify/max_user_watches; before=$(cat $watches); echo 0 >$watches
+        swiftlet start -n one -i read.elf
+        swiftlet logs -f one >/tmp/follow & follow=$!
+        printf 'one\\n' >$state/one/input
+        until grep -q one /tmp/follow; do usleep 50000; done
+        cat /proc/$daemon/fdinfo/* | grep -c '^inotify wd'
+        swiftlet stop one; wait $follow; echo $?
+        echo $before >$watches
+        """, output: "one\n0\n0\n"),
+      daemon(
+        board, "ages and order, when the clock is set",
+        """
+        swiftlet start -n one loop.elf; now=$(date +%s)
+        date -s @$((now + 86400)) >/dev/null; swiftlet ps | awk 'NR == 2 { print $5 }'
+        swiftlet start -n two loop.elf; date -s @$((now - 86400)) >/dev/null
+        kill -HUP $daemon; usleep 300000; until swiftlet ps >/tmp/ps 2>/dev/null; do usleep 50000; done
+        awk 'NR > 1 { print $1, $5 }' /tmp/ps; date -s @$now >/dev/null; swiftlet stop one two
+        """, output: .pattern("one\n[0-9]s\ntwo\none [0-9]s\ntwo [0-9]s\n")),
       daemon(
         board, "events, and output as it comes",
         """
@@ -216,11 +242,11 @@ struct DaemonClientTests {
 
           """)),
       daemon(
-        board, "one that waits for its restart, one that nobody has to remember, one that spends its time",
+        board, "one that waits for its restart, one with --rm, one at its deadline",
         """
         swiftlet start -n one --restart always --restart-delay 1m hello.elf
         until swiftlet ps | grep -q '^one  *waiting'; do usleep 50000; done
-        swiftlet inspect one | grep '^end' | sed 's/  */ /'; swiftlet stop one; swiftlet ps | awk '$1 == "one" { print $2 }'
+        swiftlet inspect one | grep '^end ' | sed 's/  */ /'; swiftlet stop one; swiftlet ps | awk '$1 == "one" { print $2 }'
         swiftlet start -n two --rm -i read.elf; swiftlet attach two </dev/null; echo $?; swiftlet ps | grep -c two
         swiftlet start -n three --cpu-budget 200ms loop.elf; swiftlet wait three 2>/dev/null; echo $?
         swiftlet start -n four --call-budget 200ms loop.elf; swiftlet wait four 2>/dev/null; echo $?
@@ -250,6 +276,12 @@ struct DaemonClientTests {
 
           """),
       daemon(
+        board, "an exit status, which is not a failure",
+        """
+        swiftlet start -n one exit-status.elf 7; swiftlet wait one; echo $?; figure failed
+        swiftlet start -n two --timeout 200ms loop.elf; swiftlet wait two 2>/dev/null; echo $?; figure failed
+        """, output: "one\n7\n0\ntwo\n124\n1\n"),
+      daemon(
         board, "the last 256 KiB of a console",
         """
         swiftlet start -n one --restart always:7 --restart-delay 1ms write.elf 60000; /bin/swiftlet wait one; echo $?
@@ -257,21 +289,27 @@ struct DaemonClientTests {
         swiftlet logs one | tail -c 5; [ $(du -k $state/one/console | cut -f1) -le 400 ] || du -k $state/one/console
         """, output: "one\n0\n....\n"),
       daemon(
-        board, "a log for journald, in JSON", options: "--log-format json", before: "export JOURNAL_STREAM=1:2",
+        board, "a log for journald, and in JSON", options: "--log-format json",
+        before: ">$log; export JOURNAL_STREAM=$(stat -c %d:%i $log)",
         """
         unset JOURNAL_STREAM
         swiftlet start -n one rpc-call.elf Log.Error '"it says so"' >/dev/null; swiftlet wait one >/dev/null
         swiftlet start -n two loop.elf >/dev/null; kill -9 $(process two); swiftlet wait two 2>/dev/null
-        sed 's/"time":[0-9]*/"time":0/; s/pid [0-9]*/pid/' $log
+        swiftlet start -n three --restart always:1 --restart-delay 1ms exit-status.elf 0 >/dev/null; swiftlet wait three
+        sed 's/"time":[0-9]*/"time":0/; s/pid [0-9]*/pid/' $log | sort
         """,
+        // Sorted: an applet may log before its worker has reported that it runs. A restart as intended is no warning.
         output: .pattern(
           """
+          <3>\\{"time":0,"level":"error","event":"log","name":"one","text":"it says so"\\}
+          <4>\\{"time":0,"level":"warning","event":"failed","name":"two","detail":"[^\n]*"\\}
+          <6>\\{"time":0,"level":"info","event":"exited","name":"one","detail":"exited with status 0"\\}
+          <6>\\{"time":0,"level":"info","event":"exited","name":"three","detail":"exited with status 0"\\}
           <6>\\{"time":0,"level":"info","event":"ready","socket":"/run/control.sock","applets":"0"\\}
           <6>\\{"time":0,"level":"info","event":"running","name":"one","detail":"pid"\\}
-          <3>\\{"time":0,"level":"error","event":"log","name":"one","text":"it says so"\\}
-          <6>\\{"time":0,"level":"info","event":"exited","name":"one","detail":"exited with status 0"\\}
-          <6>\\{"time":0,"level":"info","event":"running","name":"two","detail":"pid"\\}
-          <4>\\{"time":0,"level":"warning","event":"failed","name":"two","detail":"[^\n]*"\\}
+          (<6>\\{"time":0,"level":"info","event":"running","name":"three","detail":"pid"\\}
+          ){2}<6>\\{"time":0,"level":"info","event":"running","name":"two","detail":"pid"\\}
+          <6>\\{"time":0,"level":"info","event":"waiting","name":"three","detail":"exited with status 0; again in 1 ms"\\}
 
           """)),
     ]

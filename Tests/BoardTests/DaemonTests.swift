@@ -1,16 +1,16 @@
 import Testing
 
-/// The daemon on its board, through the commands that talk to it. Each case has a daemon of its own.
+/// The daemon on its board, used with its commands. Each case has a daemon of its own.
 struct DaemonTests {
   static let session = Session([Board.arm64, .riscv64].flatMap { lifecycle($0) + systemMode($0) }, timeout: 300)
 
   @Test(arguments: session.cases)
-  func daemon(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+  func commandPrintsAndExits(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
-  /// A script with a daemon around it, which must end well when it is told to. $log holds what the daemon has written.
+  /// A script that runs with a daemon, which must exit with status 0 on SIGTERM. $log is the daemon's log.
   /// - Parameters:
-  ///   - before: lines that come before the daemon's start.
-  ///   - after: lines that come after its end.
+  ///   - before: lines before the daemon's start.
+  ///   - after: lines after its end.
   static func daemon(
     _ board: Board, _ name: String, options: String = "", before: String = "", _ script: String,
     after: String = "", output: Expected, errors: Expected = ""
@@ -59,20 +59,20 @@ struct DaemonTests {
           two
           0
           three
-          swiftlet: three: asked to be started anew
+          swiftlet: three: requested a reset
           133
           system-reset: asking for it
           system-reset: asking for it
           four
           system-calls: read 4 bytes
-          swiftlet: --cpus needs --non-secure: an applet has one processor; see: swiftlet help start
+          swiftlet: --cpus needs --non-secure: an applet has one CPU; see: swiftlet help start
           122
           swiftlet: --lockstep and --shadows are for applets, not for --non-secure; see: swiftlet help start
           122
 
           """),
       daemon(
-        board, "several processors, stopped amid their work, at a limit, by a fault",
+        board, "several CPUs, stopped, at a limit, with a fault",
         """
         process() { sed 's/.*"pid":\\([0-9]*\\).*/\\1/' $state/$1/process; }
         registers() { swiftlet inspect $1 | grep -E '^([0-9]+:)?(\(first)|pc) ' | sed 's/  *0x[0-9a-f]*$//'; }
@@ -106,8 +106,9 @@ struct DaemonTests {
           124
           2
           three
-          swiftlet: three: read from memory that it may not read, address 0x40000000, at pc 0x8[0-9a-f]+
+          swiftlet: three: invalid read, address 0x40000000, at pc 0x8[0-9a-f]+, in main\\+0x[0-9a-f]+
           121
+          main\\+0x
           main\\+0x
 
           """)),
@@ -132,32 +133,32 @@ struct DaemonTests {
           hello from Swift on \(board.architecture)
           arguments: a b
           random: [0-9a-f]{32}
-          NAME +STATE +PID +AGE +RESTARTS +IMAGE
-          one +exited 0 +- 0 +[^\n]*/hello.elf
+          NAME +STATE +EXIT +PID +AGE +RESTARTS +IMAGE
+          one +exited +0 +- 0 +[^\n]*/hello.elf
           \\{"applets":\\[\\]\\}
 
           """)),
       daemon(
-        board, "one that would not end, stopped and killed",
+        board, "one that does not end, stopped and killed",
         """
         swiftlet start --name one loop.elf
         swiftlet start --name two loop.elf
-        swiftlet inspect two | grep -E '^(name|state|region .* stack)'
+        swiftlet inspect two | grep -E '^(name|state|region .* (stack|device tree))'
         swiftlet stop one; swiftlet wait one 2>&1; echo $?
         swiftlet kill two; swiftlet wait two 2>&1; echo $?
         """,
         output: .pattern(
-          "one\ntwo\nname +two\nstate +running\nregion +0x[0-9a-f]+ rw- [0-9]+ stack\nswiftlet: one: stopped\n125\nswiftlet: two: [^\n]*SIGKILL[^\n]*\n137\n"
+          "one\ntwo\nname +two\nstate +running\nregion +0x[0-9a-f]+ r-- [0-9]+ device tree\nregion +0x[0-9a-f]+ rw- [0-9]+ stack\nswiftlet: one: stopped\n125\nswiftlet: two: [^\n]*SIGKILL[^\n]*\n137\n"
         )),
       daemon(
-        board, "one that breaks a rule",
+        board, "one with a fault",
         """
         swiftlet start --name one null-read.elf
         swiftlet wait one 2>&1; echo $?
         swiftlet inspect --json one | grep -o '"symbol":"main[^"]*"'
         """,
         output: .pattern(
-          "one\nswiftlet: one: read from memory that it may not read, address 0x0, at pc 0x8[0-9a-f]+\n121\n\"symbol\":\"main.*\"\n"
+          "one\nswiftlet: one: invalid read, address 0x0, at pc 0x8[0-9a-f]+, in main\\+0x[0-9a-f]+\n121\n\"symbol\":\"main.*\"\n"
         )),
       daemon(
         board, "input and output",
@@ -166,7 +167,7 @@ struct DaemonTests {
         echo hi | swiftlet attach one; echo $?
         """, output: "one\nhi\nread: 3 bytes\n0\n"),
       daemon(
-        board, "starts that are refused",
+        board, "starts that are rejected",
         """
         swiftlet start --name one /etc/passwd; echo $?
         swiftlet start --name one nowhere.elf; echo $?
@@ -181,11 +182,11 @@ struct DaemonTests {
           """
           swiftlet: /etc/passwd: [^\n]+
           swiftlet: nowhere.elf: No such file or directory
-          swiftlet: an applet one exists already: swiftlet rm one forgets it once it has ended
+          swiftlet: an applet one exists already: remove it with swiftlet rm one after it has ended
           swiftlet: there is no applet two: swiftlet ps lists them
           swiftlet: there is no applet two: swiftlet ps lists them
-          swiftlet: one is running: this cannot be done now
-          swiftlet: the daemon has no control group to limit process_memory by: give it one \\(swiftlet help daemon, --cgroup\\)
+          swiftlet: one is running: stop it first, or use swiftlet rm -f one
+          swiftlet: the daemon has no control group, which process_memory needs: start it with --cgroup \\(see swiftlet help daemon\\)
 
           """)),
     ]

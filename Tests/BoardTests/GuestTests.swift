@@ -1,11 +1,11 @@
 import Testing
 
-/// Applets that do as they should.
+/// Applets without errors.
 struct GuestTests {
-  static let session = Session(Variant.all.flatMap { hello($0) + calls($0) })
+  static let session = Session(Variant.all.flatMap { hello($0) + calls($0) } + clint)
 
   @Test(arguments: session.cases)
-  func applet(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+  func guestPrintsAndExits(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   private static func hello(_ host: Variant) -> [Case] {
     let random = "random: [0-9a-f]{32}\n"
@@ -23,6 +23,21 @@ struct GuestTests {
       host.applet("tree one ''", output: "tree: argument tree.elf\ntree: argument one\ntree: argument \n"),
     ]
   }
+
+  /// A device that is there by permission alone; its answers are the same for all copies.
+  private static let clint =
+    ["", "--lockstep ", "--shadows 2 --parallel "].map { copies in
+      Case(
+        .riscv64, "run --clint \(copies)mtime.elf", script: "swiftlet run --clint \(copies)mtime.elf",
+        output: "mtime: counts microseconds\n")
+    } + [
+      Case(
+        .riscv64, "run mtime.elf", script: "swiftlet run mtime.elf", status: 121,
+        errors: .containing(["invalid read, address 0x200bff8"])),
+      Case(
+        .arm64, "run --clint hello.elf", script: "swiftlet run --clint hello.elf", status: 122,
+        errors: "swiftlet: --clint is for riscv64: on arm64 there is no CLINT; see: swiftlet help run\n"),
+    ]
 
   private static func calls(_ host: Variant) -> [Case] {
     let lines = "write: one line\nwrite: another line\nwrite: a line in two calls\n"

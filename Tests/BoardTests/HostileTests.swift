@@ -3,7 +3,8 @@ import Machine
 import TestSupport
 import Testing
 
-/// Guests that do their worst (guests/hostile): the monitor outlives each of them, and says what it was.
+/// Hostile guests (guests/hostile): the monitor survives each of them, and reports the cause.
+@Suite(.onlyInCheck)
 struct HostileTests {
   private static let rounds = 1
 
@@ -18,11 +19,12 @@ struct HostileTests {
             }.joined()
             + "a neighbour's calls: [0-9]+ ms alone, [0-9]+ ms beside them\n"
             + daemonFloods.map { "\($0) under the daemon for 5 s: [0-9]+ KiB, grown by -?[0-9]{1,3} KiB\n" }.joined()
-            // At most 384 KiB of output are kept, and two places of values; of lines 100, and ten a second from then on.
+            // At most 384 KiB of output and two slots of values are kept; 100 lines of the log, and ten more each
+            // second.
             + "files of all: [0-9]{1,3} KiB at most, the daemon's log: [0-9]{1,4} lines\n"
             + "6 of them stopped, the daemon ended with 0, a neighbour with 0\n"
             + "hello from Swift on \(board.architecture)\n"),
-        // What a guest was stopped for.
+        // The causes for which guests were stopped.
         errors: .pattern("[^@]*"))
     }
   ) { board in
@@ -30,7 +32,7 @@ struct HostileTests {
     var files = [
       "hostile.sh": (try? [UInt8](Data(contentsOf: URL(filePath: Repository.path("guests/hostile/hostile.sh"))))) ?? []
     ]
-    // The same programs each time; `make robustness` takes more of them.
+    // The same programs each time; `make robustness` runs more of them.
     for number in 1...rounds {
       files["code-\(number)"] = ELFBuilder.random(architecture, seed: UInt64(number)).bytes()
     }
@@ -43,7 +45,7 @@ struct HostileTests {
     "random code in system mode", "drivers of Linux guests",
   ]
 
-  /// What makes the monitor work as fast as it can, without its memory growing by 100 KiB.
+  /// Guests that keep the monitor busy; its memory grows by less than 100 KiB.
   private static let floods = ["output"]
   private static let daemonFloods = ["output", "rpc", "hoard", "random", "log", "values", "daemon"]
 

@@ -2,14 +2,14 @@ import Machine
 import TestSupport
 import Testing
 
-/// Files that are no applets: each is refused with a message that says what is wrong, before any guest runs.
+/// Invalid files: each is rejected with a message about the error, before any guest runs.
 struct ImageTests {
   static let session = Session([Board.arm64, .riscv64].flatMap(cases)) { board in
     Dictionary(uniqueKeysWithValues: broken(board).map { ($0.file, $0.bytes) })
   }
 
   @Test(arguments: session.cases)
-  func file(_ entry: Case) async throws { try await entry.check(in: Self.session) }
+  func imageIsRejected(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
   private struct Broken {
     let file: String
@@ -40,19 +40,28 @@ struct ImageTests {
         board, "a pipe", script: "mkfifo /tmp/pipe && swiftlet run /tmp/pipe", status: 127,
         errors: "swiftlet: /tmp/pipe: not a regular file: give the path of an ELF file\n"),
       Case(
-        board, "a file of somebody else",
+        board, "a file of another user",
         script: """
           cp hello.elf /tmp/mine; chmod 600 /tmp/mine; chmod 666 /dev/kvm
           su -s /bin/sh nobody -c '/bin/swiftlet run /tmp/mine'; status=$?; chmod 600 /dev/kvm; exit $status
           """,
         status: 127, errors: "swiftlet: /tmp/mine: cannot be read: Permission denied\n"),
       Case(
+        board, "names and arguments that are not UTF-8",
+        script: """
+          file=/tmp/$(printf 'caf\\351.elf'); cp hello-c.elf "$file"; swiftlet run "$file" | head -1
+          swiftlet run arguments.elf "$(printf 'x\\377y')" | tail -1 | od -An -tx1
+          swiftlet run "$(printf 'no\\351')" 2>&1 | od -An -tx1 | head -1; swiftlet start "$file" 2>/dev/null; echo $?
+          """,
+        output: .pattern(
+          "hello from C on [a-z0-9]+\n 31 3a 20 78 ff 79 0a\n 73 77 69 66 74 6c 65 74 3a 20 6e 6f e9 3a 20 63\n122\n")),
+      Case(
         board, "a file that is too large",
         script: "truncate -s 257M /tmp/large; swiftlet run /tmp/large; status=$?; rm /tmp/large; exit $status",
         status: 127, errors: "swiftlet: /tmp/large: larger than 256 MiB: strip its debug information\n"),
-      // As much memory as it asks for is enough: it runs, into the zeros that it is made of.
+      // The memory that it asks for is enough: it runs its zeros as instructions.
       Case(
-        board, "the memory that is asked for",
+        board, "exactly the required memory",
         script: """
           swiftlet run ../files/beyond 2>/tmp/e
           swiftlet run --memory $(sed 's/.*--memory \\([0-9]*K\\) or more/\\1/' /tmp/e) ../files/beyond
@@ -64,7 +73,7 @@ struct ImageTests {
         board, "run --memory 1M ../files/large", status: 126,
         errors: .pattern(
           "swiftlet: ../files/large: its segments do not fit 1024 KiB of memory with a stack: "
-            + "give it --memory [0-9]+K or more\n")),
+            + "use --memory [0-9]+K or more\n")),
     ]
   }
 
@@ -78,10 +87,10 @@ struct ImageTests {
     let foreign = architecture == .arm64 ? "riscv64" : "arm64"
     return [
       Broken(
-        file: "empty", bytes: [], message: "not an ELF file: give an executable that was linked for bare metal"),
+        file: "empty", bytes: [], message: "not an ELF file: give an executable linked for bare metal"),
       Broken(
         file: "text", bytes: Array("#!/bin/sh\necho this is no applet, and it is longer than a header of ELF\n".utf8),
-        message: "not an ELF file: give an executable that was linked for bare metal"),
+        message: "not an ELF file: give an executable linked for bare metal"),
       Broken(
         file: "32-bit", bytes: changed { $0.fileClass = 1 },
         message: "a 32-bit ELF file: build it for a 64-bit target"),
@@ -90,10 +99,10 @@ struct ImageTests {
         message: "a big-endian ELF file: build it for a little-endian target"),
       Broken(
         file: "foreign", bytes: changed { $0.machine = architecture == .arm64 ? 243 : 183 },
-        message: "built for \(foreign), and this host runs \(board.architecture): build it for \(board.architecture)"),
+        message: "built for \(foreign), but the host is \(board.architecture): build it for \(board.architecture)"),
       Broken(
         file: "x86", bytes: changed { $0.machine = 62 },
-        message: "built for x86_64, and this host runs \(board.architecture): build it for \(board.architecture)"),
+        message: "built for x86_64, but the host is \(board.architecture): build it for \(board.architecture)"),
       Broken(
         file: "object", bytes: changed { $0.type = 1 },
         message: "an ELF file of type 1, not an executable: link it statically (type EXEC, or static PIE)"),
@@ -108,13 +117,13 @@ struct ImageTests {
         message: "truncated: it ends before segment 1 does: copy or build it again"),
       Broken(
         file: "overlap", bytes: changed { $0.segments[1].address = 0x8000_0010 },
-        message: "the segments at 0x80000000 and 0x80000010 overlap: mend the linker script"),
+        message: "the segments at 0x80000000 and 0x80000010 overlap: correct the linker script"),
       Broken(
         file: "shared-page", bytes: changed { $0.segments[1].address = 0x8000_0800 },
         message: "the segments at 0x80000000 and 0x80000800 share a page: align them to 4096 in the linker script"),
       Broken(
         file: "wrap", bytes: changed { $0.segments[1].address = UInt64.max - 3 },
-        message: "segment 1 runs past the end of the address space: link it at a lower address"),
+        message: "segment 1 extends past the end of the address space: link it at a lower address"),
       Broken(
         file: "more-file", bytes: changed { $0.segments[1].memorySize = 2 },
         message: "segment 1 has more bytes in the file than in memory: build it again"),
@@ -133,33 +142,33 @@ struct ImageTests {
           var interpreter = ELFBuilder.Segment(ELFBuilder.read, at: 0x8000_1000, Array("/lib/ld.so\0".utf8))
           interpreter.type = 3
           $0.segments.append(interpreter)
-        }, message: "dynamically linked, and a guest has no libraries: link it with -static"),
+        }, message: "dynamically linked, but a guest has no libraries: link it with -static"),
       Broken(
         file: "huge", bytes: changed { $0.segments[2].memorySize = 100 << 30 },
-        message: "its segments do not fit 64 GiB, the most memory an applet can have: mend the linker script"),
+        message: "its segments do not fit 64 GiB, the maximum memory of an applet: correct the linker script"),
       Broken(
         file: "far", bytes: changed { $0.segments[2].address = 1 << 40 },
-        message: "its memory would end beyond 0x4000000000, the last address of a guest here: "
-          + "link it lower or give it less --memory"),
+        message: "its memory would end beyond 0x4000000000, the highest guest address on this host: "
+          + "link it lower or reduce --memory"),
       Broken(
         file: "headers", bytes: changed { $0.programHeaderCount = 300 },
-        message: "has 300 program headers, more than the 128 that are looked at: link it with fewer"),
+        message: "has 300 program headers, more than the maximum of 128: link it with fewer"),
       Broken(
         file: "header-size", bytes: changed { $0.programHeaderSize = 32 },
-        message: "its program headers are not of the size that the ELF format has: build it again"),
+        message: "its program headers have a wrong size: build it again"),
       Broken(
         file: "nothing", bytes: changed { $0.segments = [] },
-        message: "has nothing to load: link it into an executable"),
+        message: "has no loadable segment: link it into an executable"),
       Broken(
         file: "page-zero", bytes: ELFBuilder.applet(architecture, at: 0).bytes(),
-        message: "a segment starts in page zero, which stays unmapped: link it at 0x1000 or above"),
-      // Beyond the 16 MiB of memory, which begins at the image's first page.
+        message: "a segment starts in page zero, which is never mapped: link it at 0x1000 or above"),
+      // Beyond the 16 MiB of memory, which begin at the image's first page.
       Broken(
         file: "beyond", bytes: changed { $0.segments[2].address = 0x8100_0000 },
-        message: "its segments do not fit 16384 KiB of memory with a stack: give it --memory 16704K or more"),
+        message: "its segments do not fit 16384 KiB of memory with a stack: use --memory 16704K or more"),
       Broken(
         file: "large", bytes: changed { $0.segments[2].memorySize = 1 << 30 },
-        message: "its segments do not fit 16384 KiB of memory with a stack: give it --memory 1048896K or more"),
+        message: "its segments do not fit 16384 KiB of memory with a stack: use --memory 1048896K or more"),
     ]
   }
 }

@@ -1,6 +1,7 @@
 import Testing
 
-/// The boards that differ in interrupt controller, page size and core: what must be the same there.
+/// Boards with other interrupt controllers, page sizes and cores: tests whose result must be the same there.
+@Suite(.onlyInCheck)
 struct OtherBoardTests {
   static let session = Session([Board.arm64GICv2, .arm64Pages16K, .riscv64AIA].flatMap(cases) + withoutFilter)
 
@@ -22,7 +23,7 @@ struct OtherBoardTests {
         host.applet("hello-pie", output: hello("C")),
         host.applet(
           "read-shim", status: 121, output: .containing(["read-shim: reading 0x80050000"]),
-          errors: .containing(["read from memory that it may not read, address 0x80050000"])),
+          errors: .containing(["invalid read, address 0x80050000"])),
         host.applet("write 9000", output: .containing(["write: a line in two calls\n..."])),
         host.applet("read", input: "text", output: "textread: 4 bytes\n"),
         host.applet(
@@ -32,8 +33,8 @@ struct OtherBoardTests {
           "bad-address guard", status: 121, output: .containing(["bad-address: "]), errors: .containing(["0x8000fff8"])),
         host.applet("bad-address last-byte", output: .containing(["allowed, as it should be"])),
         Variant(board: board, options: "--timeout 300ms ").applet(
-          "loop", status: 124, output: "loop: spinning\n", errors: .containing(["still running at its time limit"])),
-        // Sizes that are multiples of 4 KiB, and of no larger page.
+          "loop", status: 124, output: "loop: spinning\n", errors: .containing(["timed out"])),
+        // Sizes that are multiples of 4 KiB, but not of a larger page.
         Variant(board: board, options: "--memory 132K ").applet("hello", output: hello("Swift")),
         host.applet("registers", output: "registers: 1000 rounds\nregisters: all kept\n"),
         Case(
@@ -42,13 +43,13 @@ struct OtherBoardTests {
       ]
   }
 
-  /// A kernel that cannot hand HVC on.
+  /// A kernel that does not forward HVCs.
   private static var withoutFilter: [Case] {
     let host = Variant(board: .arm64Linux61, options: "")
     return [
       Case(
         .arm64Linux61, "check",
-        output: .containing(["SMCCC filter      no   calls travel by MMIO instead", "This host can run applets."])),
+        output: .containing(["SMCCC filter      no   calls use MMIO", "This host can run applets."])),
       host.applet("hello one", output: .containing(["hello from Swift on arm64\narguments: one\n"])),
       host.applet("hello-c", output: .containing(["hello from C on arm64\n"])),
       host.applet(
@@ -59,7 +60,7 @@ struct OtherBoardTests {
         "hello-c", output: .containing(["hello from C on arm64\n"])),
       Variant(board: .arm64Linux61, options: "--non-secure --timeout 500ms ").applet(
         "system-hello", status: 124, output: "",
-        errors: .containing(["this kernel keeps the calls of a program in system mode to itself"])),
+        errors: .containing(["this kernel does not forward the calls of a program in system mode"])),
     ]
   }
 

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Cases that share one boot of each of their boards. A board boots when the first of its cases is asked for.
+/// Cases that share one boot of each of their boards. A board is booted when its first case is run.
 actor Session {
   struct Outcome: Sendable {
     let status: Int32
@@ -13,35 +13,38 @@ actor Session {
   private let programs: [String]
   private let timeout: Int
   private let options: [String]
+  /// The source file without its extension, which is the suite's name.
+  private let suite: String
   private var boots: [Board: Task<Boot, any Error>] = [:]
 
   /// - Parameters:
-  ///   - cases: by distinct names on each board.
-  ///   - programs: what else of build/ARCH the board is to have, beside the folder of the applets.
-  ///   - timeout: seconds that a board has for all its cases.
-  ///   - options: of boards/run.
-  ///   - files: what else the board is to have in ../files, by name.
+  ///   - cases: with distinct names on each board.
+  ///   - programs: other files in build/ARCH that the board needs, besides the directory of the applets.
+  ///   - timeout: seconds for all cases of a board.
+  ///   - options: for boards/run.
+  ///   - files: additional files in ../files, by name.
   init(
-    _ cases: [Case], programs: [String] = [], timeout: Int = 100, options: [String] = [],
+    _ cases: [Case], programs: [String] = [], timeout: Int = 100, options: [String] = [], file: String = #fileID,
     files: @escaping @Sendable (Board) -> [String: [UInt8]] = { _ in [:] }
   ) {
     self.cases = cases
     self.programs = programs
     self.timeout = timeout
     self.options = options
+    suite = URL(filePath: file).deletingPathExtension().lastPathComponent
     self.files = files
   }
 
-  /// What a case came to.
-  /// - Throws: `Repository.Missing` where something is not built, `Incomplete` where the board did not get that far.
+  /// The outcome of a case.
+  /// - Throws: `Repository.Missing` if something is not built, `Incomplete` if the board ended before this case.
   func outcome(of wanted: Case) async throws -> Outcome {
     let board = wanted.board
     let boot =
       boots[board]
-      ?? Task { [cases, programs, timeout, options, files] in
+      ?? Task { [cases, programs, timeout, options, suite, files] in
         let programs = try programs.map { try Repository.built("\(board.architecture)/\($0)") }
         return try await Boot.run(
-          board, cases.filter { $0.board == board }, programs: programs,
+          board, cases.filter { $0.board == board }, of: suite, programs: programs,
           options: ["--timeout", String(timeout)] + options, files: files(board))
       }
     boots[board] = boot
@@ -60,25 +63,30 @@ actor Session {
   }
 }
 
-/// One run of a board, with the outcomes of the cases that it got to.
+/// One run of a board, with the outcomes of the cases that it completed.
 private struct Boot: Sendable {
   var outcomes: [String: Session.Outcome] = [:]
-  /// How boards/run ended.
+  /// The exit status of boards/run.
   let end: String
 
-  /// Boards that run at a time: each keeps a processor busy.
-  private static let queue: OperationQueue = {
+  /// One board of an architecture at a time: each keeps a CPU busy, and a kept board (boards/up) serves one run.
+  private static let queues = ["arm64", "riscv64"].reduce(into: [String: OperationQueue]()) { queues, architecture in
     let queue = OperationQueue()
-    queue.maxConcurrentOperationCount = max(2, ProcessInfo.processInfo.activeProcessorCount / 2)
-    return queue
-  }()
+    queue.maxConcurrentOperationCount = 1
+    queues[architecture] = queue
+  }
 
-  /// Boots a board off the threads that Swift's tasks share, for it blocks.
+  /// Boots a board on a thread that is not shared by Swift's tasks, since it blocks.
   static func run(
-    _ board: Board, _ cases: [Case], programs: [String], options: [String], files: [String: [UInt8]]
+    _ board: Board, _ cases: [Case], of suite: String, programs: [String], options: [String], files: [String: [UInt8]]
   ) async throws -> Boot {
     try await withCheckedThrowingContinuation { continuation in
-      queue.addOperation { continuation.resume(with: Result { try run(board, cases, programs, options, files) }) }
+      queues[board.architecture]!.addOperation {
+        let begin = ContinuousClock.now
+        continuation.resume(with: Result { try run(board, cases, programs, options, files) })
+        // tools/test adds these up: a suite's own time includes waiting for a board.
+        print("board: \(suite) \(board.rawValue) \((ContinuousClock.now - begin) / .seconds(1)) s")
+      }
     }
   }
 
@@ -89,23 +97,25 @@ private struct Boot: Sendable {
     _ = try Repository.built("\(board.architecture)/swiftlet")
     _ = try Repository.built("\(board.architecture)/guests/hello.elf")
     let guests = try Repository.built("\(board.architecture)/guests")
-    return try withScratchFolder { scratch in
-      let script = scratch.appending(path: "cases.sh"), folder = scratch.appending(path: "files")
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-      for (name, bytes) in files { try Data(bytes).write(to: folder.appending(path: name)) }
+    return try withScratchDirectory { scratch in
+      let script = scratch.appending(path: "cases.sh"), directory = scratch.appending(path: "files")
+      try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+      for (name, bytes) in files { try Data(bytes).write(to: directory.appending(path: name)) }
       try Data(text(cases).utf8).write(to: script)
-      let added = ([guests, folder.path, script.path] + programs).flatMap { ["--add", $0] }
+      let added = ([guests, directory.path, script.path] + programs).flatMap { ["--add", $0] }
       let run = try Program.run(
         Repository.path("boards/run"),
-        options + added + [board.rawValue, "--", "sh", "cases.sh"])
+        options + added + [board.rawValue, "--", "sh", "cases.sh"],
+        // The boards of this run of tools/test.
+        boots: ProcessInfo.processInfo.environment["SWIFTLET_KEPT_BOARDS"] == nil)
       return Boot(run, cases)
     }
   }
 
-  /// A script that runs the cases, each in a shell of its own, and prints for each a line of
-  /// "@@ INDEX STATUS OUTPUT ERRORS", the texts in base64.
+  /// A script that runs the cases, each in its own shell, and prints for each a line "@@ INDEX STATUS OUTPUT ERRORS",
+  /// with the texts in base64.
   private static func text(_ cases: [Case]) -> String {
-    // The limit turns an applet that hangs into one failed case.
+    // With the limit, an applet that hangs fails only one case.
     var text = "swiftlet() { timeout 20 /bin/swiftlet \"$@\"; }\ncd guests\n"
     for (index, entry) in cases.enumerated() {
       text += """

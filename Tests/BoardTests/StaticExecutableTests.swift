@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What the cross-compiled program promises: small, and complete without anything of the system it runs on.
+/// Properties of the cross-compiled program: small, and independent of the system's libraries.
 struct StaticExecutableTests {
   private struct ProgramHeader {
     let type: UInt32
@@ -12,7 +12,7 @@ struct StaticExecutableTests {
   func executable(architecture: String, machine: UInt16) throws {
     let path = try Repository.built("\(architecture)/swiftlet")
     let bytes = try [UInt8](Data(contentsOf: URL(filePath: path)))
-    #expect(bytes.count <= 1_200_000)
+    #expect(bytes.count <= 2_000_000)
     try #require(bytes.count >= 64 && bytes.prefix(6) == [0x7f, 0x45, 0x4c, 0x46, 2, 1])
     func number<Number: FixedWidthInteger>(at offset: Int, as type: Number.Type = Number.self) -> Number {
       bytes.withUnsafeBytes { Number(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: type)) }
@@ -29,7 +29,7 @@ struct StaticExecutableTests {
     // PF_W and PF_X; PT_GNU_STACK, without which a process's stack is executable.
     #expect(!headers.contains { $0.flags & 3 == 3 })
     #expect(headers.contains { $0.type == 0x6474_e551 })
-    // Stripped: no section is a table of symbols.
+    // Stripped: there is no symbol table.
     let sections = Int(number(at: 40, as: UInt64.self))
     for index in 0..<Int(number(at: 60, as: UInt16.self)) {
       #expect(number(at: sections + index * 64 + 4, as: UInt32.self) != 2)

@@ -1,6 +1,6 @@
 import Testing
 
-/// Where an applet's output goes and its input comes from: files, pipes, nowhere.
+/// Output and input of an applet: files, pipes, closed streams.
 struct StreamTests {
   static let session = Session([Board.arm64, .riscv64].flatMap(cases))
 
@@ -28,16 +28,16 @@ struct StreamTests {
       Case(
         board, "a reader that takes a byte at a time",
         script: "swiftlet run write.elf | dd bs=1 2>/dev/null", output: .text(lines)),
-      // More than the pipe holds: the applet waits for its reader, and its time goes on.
+      // More than the pipe holds: the applet waits for its reader until its deadline.
       Case(
         board, "a reader that never reads",
         script: """
           { swiftlet run --timeout 300ms write.elf 65536 2>/tmp/e; echo $? >/tmp/s; } | sleep 1; cat /tmp/s /tmp/e
           """,
-        output: .pattern("124\nswiftlet: write\\.elf: still running at its time limit, [^\n]+\n")),
+        output: .pattern("124\nswiftlet: write\\.elf: timed out, [^\n]+\n")),
       Case(
         board, "a writer that never writes", script: "sleep 1 | swiftlet run --timeout 300ms read.elf", status: 124,
-        errors: .pattern("swiftlet: read\\.elf: still running at its time limit, [^\n]+\n")),
+        errors: .pattern("swiftlet: read\\.elf: timed out, [^\n]+\n")),
       Case(
         board, "a writer that is slow",
         script: "{ echo one; sleep 0.2; echo two; } | swiftlet run read.elf", output: "one\ntwo\nread: 8 bytes\n"),

@@ -1,14 +1,14 @@
 import Foundation
 import Testing
 
-/// `swiftlet dtb`, overlays, and trees of the user's.
+/// `swiftlet dtb`, overlays, and trees of the user.
 struct TreeTests {
   static let session = Session([Board.arm64, .riscv64].flatMap(cases)) { _ in files }
 
   @Test(arguments: session.cases)
   func tree(_ entry: Case) async throws { try await entry.check(in: Self.session) }
 
-  /// Compiled overlays; none where there is no dtc, and then the cases say so.
+  /// Compiled overlays; empty without dtc, which the cases report.
   private static let files: [String: [UInt8]] = {
     let settings = (try? compiled(Repository.path("dts/overlays/settings.dtso"))) ?? []
     let stray = "/dts-v1/; / { fragment { target-path = \"/soc\"; __overlay__ { x = <1>; }; }; };"
@@ -24,18 +24,18 @@ struct TreeTests {
     ]
   }()
 
-  /// The tree of a source; empty where it has none.
+  /// The tree of a source; empty if it cannot be compiled.
   static func compiled(text: String) -> [UInt8] {
-    (try? withScratchFolder { folder in
-      let file = folder.appending(path: "source.dts")
+    (try? withScratchDirectory { directory in
+      let file = directory.appending(path: "source.dts")
       try Data(text.utf8).write(to: file)
       return try compiled(file.path)
     }) ?? []
   }
 
   private static func compiled(_ source: String) throws -> [UInt8] {
-    try withScratchFolder { folder in
-      let file = folder.appending(path: "compiled.dtb")
+    try withScratchDirectory { directory in
+      let file = directory.appending(path: "compiled.dtb")
       _ = try Program.run("/usr/bin/env", ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", file.path, source])
       return Array(try Data(contentsOf: file))
     }
@@ -49,9 +49,9 @@ struct TreeTests {
     }
     let words = "device-tree: argument device-tree.elf\ndevice-tree: argument one\n"
     return [
-      // What is written is what a guest gets, and may take its place.
+      // The output is the tree that a guest gets, and can replace it.
       Case(
-        board, "the written tree in the generated one's place",
+        board, "the written tree instead of the generated one",
         script: "swiftlet dtb -o /tmp/t.dtb device-tree.elf one && swiftlet run --dtb /tmp/t.dtb device-tree.elf one",
         output: .containing([words, "calls by \(board == .arm64 ? "svc" : "ecall")"])),
       Case(
@@ -64,16 +64,16 @@ struct TreeTests {
           + "swiftlet run --non-secure --cpus 2 --dtb /tmp/t.dtb system-hello.elf two",
         output: .text("system-hello: level 1 on \(board.architecture), argument one\n")),
       Case(
-        board, "a tree with more processors",
+        board, "a tree with more CPUs",
         script: "swiftlet dtb --non-secure --cpus 2 -o /tmp/t.dtb system-hello.elf; "
           + "swiftlet run --non-secure --dtb /tmp/t.dtb system-hello.elf",
         status: 126,
         errors:
-          "swiftlet: /tmp/t.dtb: contradicts the machine: /cpus/cpu@1 is a processor that the machine does not have\n"),
+          "swiftlet: /tmp/t.dtb: contradicts the guest's hardware: /cpus/cpu@1 is a CPU that the guest does not have\n"),
       Case(
         board, "a tree with more memory",
         script: "swiftlet dtb -m 32M -o /tmp/t.dtb hello-c.elf; swiftlet run --dtb /tmp/t.dtb hello-c.elf", status: 126,
-        errors: .containing(["/tmp/t.dtb: contradicts the machine: /memory@80000000 "])),
+        errors: .containing(["/tmp/t.dtb: contradicts the guest's hardware: /memory@80000000 "])),
       Case(
         board, "run --overlay ../files/settings.dtbo device-tree.elf one",
         output: .containing([words, "device-tree: every 250 ms: hello from an overlay\n"])),
@@ -82,9 +82,10 @@ struct TreeTests {
         script: "swiftlet dtb --overlay ../files/settings.dtbo -o /tmp/t.dtb device-tree.elf one && "
           + "swiftlet run --dtb /tmp/t.dtb device-tree.elf one",
         output: .containing([words, "device-tree: every 250 ms: hello from an overlay\n"])),
-      refused("short.dtbo", "a truncated device tree"), refused("text.dtbo", "no flattened device tree"),
-      refused("stray.dtbo", "the overlay does not apply: it is for a node"),
-      refused("memory.dtbo", "contradicts the machine: /memory@80000000 is memory that the machine does not have"),
+      refused("short.dtbo", "a truncated device tree"), refused("text.dtbo", "not a flattened device tree"),
+      refused("stray.dtbo", "the overlay does not apply: its target node"),
+      refused(
+        "memory.dtbo", "contradicts the guest's hardware: /memory@80000000 is memory that the guest does not have"),
       refused("wild.dtbo", "a damaged device tree"), refused("large.dtbo", "larger than 64 KiB"),
       Case(
         board, "run --overlay nowhere.dtbo hello-c.elf", status: 127,

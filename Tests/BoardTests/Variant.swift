@@ -1,9 +1,9 @@
-/// A way to run the same applet: a board, and options of `swiftlet run` that must not make a difference.
+/// A way to run the same applet with the same result: a board, and options of `swiftlet run`.
 struct Variant: Sendable {
   let board: Board
   let options: String
 
-  /// Both architectures; arm64 with each way in which calls leave the guest.
+  /// Both architectures; arm64 with each transport.
   static let all = [
     Variant(board: .arm64, options: ""), Variant(board: .arm64, options: "--transport mmio "),
     Variant(board: .riscv64, options: ""),

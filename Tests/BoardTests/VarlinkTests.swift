@@ -3,8 +3,8 @@ import Testing
 
 /// PyPI's varlink client.
 private enum VarlinkClient {
-  /// Where it is; nil where it cannot be had.
-  static let folder: String? = {
+  /// Its path; nil if it is not available.
+  static let directory: String? = {
     guard let client = try? Program.run(Repository.path("tools/varlink-client"), []), client.status == 0 else {
       return nil
     }
@@ -14,23 +14,25 @@ private enum VarlinkClient {
 
 /// The daemon and PyPI's varlink client for Python, unchanged.
 @Suite(
-  .enabled(if: VarlinkClient.folder != nil, "PyPI's varlink client cannot be had here: tools/varlink-client tells why"))
+  .onlyInCheck,
+  .enabled(
+    if: VarlinkClient.directory != nil, "PyPI's varlink client cannot be had here: tools/varlink-client tells why"))
 struct VarlinkTests {
   private func python(_ script: String, _ words: [String]) throws {
-    let folder = try #require(VarlinkClient.folder)
+    let directory = try #require(VarlinkClient.directory)
     let result = try Program.run(
-      "/usr/bin/env", ["PYTHONPATH=\(folder)", "python3", Repository.path("Tests/Varlink/\(script)")] + words)
+      "/usr/bin/env", ["PYTHONPATH=\(directory)", "python3", Repository.path("Tests/Varlink/\(script)")] + words)
     #expect(result.status == 0, "\(result.output)\(result.errors)")
-    // What could not be tried.
+    // Tests that were not possible.
     if result.status == 0, !result.errors.isEmpty { print(result.errors) }
   }
 
   @Test("Every method on a board, over swiftlet bridge", arguments: [Board.arm64, .riscv64])
   func board(_ board: Board) throws { try python("board.py", [board.rawValue]) }
 
-  @Test("Good and bad clients of a daemon on this machine")
+  @Test("Valid and malicious clients of a daemon on this machine")
   func host() throws {
-    // The program that the tests were built with, beside the tests' own.
+    // The program that was built with the tests, in their directory.
     let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
       .deletingLastPathComponent().appendingPathComponent("swiftlet")
     try python("host.py", [program.path])

@@ -1,6 +1,6 @@
 import Testing
 
-/// A program in system mode and a trusted applet beside it.
+/// A program in system mode and its secure peer.
 struct WorldsTests {
   static let session = Session([Board.arm64, .riscv64].flatMap(cases))
 
@@ -28,7 +28,7 @@ struct WorldsTests {
       ask(
         "crash 0", output: "trusted: ready\ntrusted: reading 0x0\nsystem-ask: crash: -32, and then -32, -32\n",
         errors: .pattern(
-          "swiftlet: trusted\\.elf: read from memory that it may not read, address 0x0, at pc 0x8[^\n]+\n"
+          "swiftlet: trusted\\.elf: invalid read, address 0x0, at pc 0x8[^\n]+\n"
             + "(\\s+[a-z0-9]+:[0-9a-f]{16})+\n")),
       ask(
         "exit 7", output: "trusted: ready\nsystem-ask: exit: -32, and then -32\n",
@@ -37,13 +37,13 @@ struct WorldsTests {
       ask("sleep 10000000", output: "trusted: ready\nsystem-ask: slept\n"),
       ask(
         "spin", options: "--timeout 400ms ", status: 124, output: "trusted: ready\n",
-        errors: .containing(["swiftlet: system-ask.elf: still running at its time limit"])),
+        errors: .containing(["swiftlet: system-ask.elf: timed out"])),
       ask(
         "sleep 3600000000000", options: "--timeout 400ms ", status: 124, output: "trusted: ready\n",
-        errors: .containing(["swiftlet: system-ask.elf: still running at its time limit"])),
+        errors: .containing(["swiftlet: system-ask.elf: timed out"])),
       ask(
         "both", options: "--cpus 2 --timeout 400ms ", status: 124, output: "trusted: ready\n",
-        errors: .containing(["swiftlet: system-ask.elf: still running at its time limit"])),
+        errors: .containing(["swiftlet: system-ask.elf: timed out"])),
       Case(board, "run --non-secure system-ask.elf alone", output: "system-ask: not supported\n"),
       Case(
         board, "run --with-secure trusted.elf hello-c.elf", status: 122,
@@ -58,7 +58,7 @@ struct WorldsTests {
           "system-mississippi: yielding to the monitor\n(.*\n)+applet says 5 mississippi\n"
             + "applet is about to read monitor memory at 0x[0-9a-f]+\n"
             + "system-mississippi: back from many turns of the applet, which has ended \\(-32\\)\n"),
-        errors: .containing(["swiftlet: mississippi.elf: read from memory that it may not read"])),
+        errors: .containing(["swiftlet: mississippi.elf: invalid read"])),
     ]
   }
 }

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The linker turns every reference to malloc into one to __wrap_malloc, and __real_malloc is the C library's own
-// (--wrap, in Package.swift).
+// The linker replaces each reference to malloc by __wrap_malloc; __real_malloc is the C library's (--wrap, in
+// Package.swift).
 static _Thread_local long allocations;
 
 void *__real_malloc(size_t size);
@@ -41,8 +41,8 @@ int __wrap_posix_memalign(void **made, size_t alignment, size_t size) {
 
 long exercise_allocations(void) { return allocations; }
 
-static long entries(const char *folder) {
-  DIR *open = opendir(folder);
+static long entries(const char *directory) {
+  DIR *open = opendir(directory);
   if (!open) return -1;
   long count = 0;
   for (struct dirent *entry; (entry = readdir(open));) count += entry->d_name[0] != '.';
@@ -50,11 +50,11 @@ static long entries(const char *folder) {
   return count;
 }
 
-// Less the one that looks.
+// Without the descriptor that reads the directory.
 long exercise_descriptors(void) { return entries("/proc/self/fd") - 1; }
 long exercise_threads(void) { return entries("/proc/self/task"); }
 
-// Goes through smaps and adds up what `of` makes of each line.
+// Reads smaps and adds up the result of `of` for each line.
 static long smaps(long (*of)(const char *line)) {
   FILE *file = fopen("/proc/self/smaps", "re");
   if (!file) return -1;

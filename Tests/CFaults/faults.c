@@ -39,8 +39,8 @@ static int failing_error;
 static enum host_call calls[MOST];
 static bool has_hit, is_child;
 
-int count_entries(const char *folder) {
-  DIR *stream = opendir(folder);
+int count_entries(const char *directory) {
+  DIR *stream = opendir(directory);
   if (!stream) return -1;
   int count = 0;
   for (struct dirent *entry; (entry = readdir(stream));) count += entry->d_name[0] != '.';
@@ -83,7 +83,7 @@ const char *faults_name(enum host_call call) {
   return call < HOST_CALLS ? names[call] : "none";
 }
 
-// The error that this call is to fail with, or 0.
+// The error with which this call is to fail, or 0.
 static int fault(enum host_call call) {
   if (!atomic_load(&is_on)) return 0;
   long number = atomic_fetch_add(&noted, 1);
@@ -102,12 +102,12 @@ static int fault(enum host_call call) {
     }                        \
   } while (0)
 
-// The C library's own, which these functions stand before.
+// The functions of the C library that these replace.
 static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 
 typedef long any_call(long, ...);
 static any_call *found_syscall;
-// Found when it is needed first: other libraries' constructors come before this program's.
+// Resolved at the first use: constructors of other libraries run before those of this program.
 static any_call *find_syscall(void) {
   if (!found_syscall) found_syscall = (any_call *)real("syscall");
   return found_syscall;
@@ -193,7 +193,7 @@ pid_t fork(void) {
   return next();
 }
 
-// The child returns from here before the parent does, on the same stack: only a jump leaves no frame of this function's there.
+// The child returns from here before the parent does, on the same stack: only a jump leaves no frame of this function.
 pid_t vfork(void) {
   FAIL(HOST_VFORK);
   pid_t (*next)(void) = (pid_t(*)(void))real("vfork");
@@ -340,7 +340,7 @@ int sigaction(int number, const struct sigaction *new, struct sigaction *old) {
 }
 
 typedef int create_thread(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-// The address sanitizer's own, where the program is built with it: it keeps account of threads.
+// That of the address sanitizer, if the program is built with it, which records threads.
 extern create_thread __interceptor_pthread_create __attribute__((weak));
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *), void *argument) {
@@ -360,7 +360,7 @@ int madvise(void *address, size_t length, int advice) {
   return (int)real_syscall(SYS_madvise, address, length, advice);
 }
 
-// Arguments that the caller has not given are whatever is there.
+// Arguments that the caller has not passed have any value.
 __attribute__((no_sanitize("address"))) long syscall(long number, ...) {
   va_list list;
   va_start(list, number);

@@ -3,7 +3,7 @@
 
 #include <sys/mman.h>
 
-// Weak: ordinary builds have no libFuzzer, and tests have no program that it runs.
+// Weak: ordinary builds have no libFuzzer, and tests have no fuzzer that it calls.
 __attribute__((weak)) int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 __attribute__((weak)) int LLVMFuzzerRunDriver(int *count, char ***words, int (*body)(const uint8_t *, size_t));
 

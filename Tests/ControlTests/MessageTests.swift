@@ -20,7 +20,7 @@ struct MessageTests {
     }
   }
 
-  @Test("come out whole, however their bytes arrive")
+  @Test("are complete for any sizes of reads")
   func framing() {
     var buffer = MessageBuffer()
     feed(&buffer, "{\"method\"")
@@ -34,21 +34,21 @@ struct MessageTests {
     #expect(buffer.count == 0)
   }
 
-  @Test("come out whole where they are read straight to their place")
+  @Test("are complete when they are read directly into the buffer")
   func filling() {
-    // Of lengths from 1 to 3000 bytes, as much at a time as there is room for, or less.
+    // Messages of 1 to 3000 bytes, received in parts that fill the buffer or less.
     let messages = (1...60).map { [UInt8](repeating: UInt8($0), count: $0 * 50 - 49) }
-    for most in [1, 7, 256, .max] {
+    for limit in [1, 7, 256, .max] {
       var stream = messages.reduce(into: [UInt8]()) { $0 += $1 + [0] }[...]
       var buffer = MessageBuffer()
       var taken: [[UInt8]] = []
-      // What has no bytes for it leaves it as it was.
+      // Reading nothing does not change it.
       #expect(buffer.fill { _ in -11 } == -11)
       while !stream.isEmpty {
-        let count = buffer.fill { room in
-          #expect(room.count >= 256)
-          let part = stream.prefix(min(room.count, most))
-          room.copyBytes(from: part)
+        let count = buffer.fill { buffer in
+          #expect(buffer.count >= 256)
+          let part = stream.prefix(min(buffer.count, limit))
+          buffer.copyBytes(from: part)
           return part.count
         }
         stream = stream.dropFirst(count)
@@ -59,7 +59,7 @@ struct MessageTests {
     }
   }
 
-  @Test("are refused beyond a mebibyte, ended or not")
+  @Test("are rejected beyond 1 MiB, terminated or not")
   func limit() {
     var buffer = MessageBuffer()
     let mebibyte = [UInt8](repeating: 0x20, count: MessageBuffer.limit)
@@ -74,7 +74,7 @@ struct MessageTests {
     #expect(buffer.next() == .tooLong)
   }
 
-  @Test("are read only where they nest no deeper than any thread's stack allows")
+  @Test("have a maximum nesting depth")
   func depth() {
     func nested(_ depth: Int) -> Call? {
       let parameters =
@@ -86,7 +86,7 @@ struct MessageTests {
     #expect(nested(100_000) == nil)
   }
 
-  @Test("that are no calls are told from those that are")
+  @Test("that are not calls are rejected")
   func calls() {
     func call(_ text: String) -> Call? { Call(message: Array(text.utf8)) }
     #expect(
@@ -103,7 +103,7 @@ struct MessageTests {
     #expect(call(String(repeating: "[", count: 100_000)) == nil)
   }
 
-  @Test("survive being written and read")
+  @Test("are equal after encoding and decoding")
   func round() {
     let call = Call("a.B", .object([JSONMember("t", .string("ä\u{0}\""))]), more: true)
     #expect(call.message.last == 0)
@@ -112,7 +112,7 @@ struct MessageTests {
     #expect(Reply(message: reply.message.dropLast()) == reply)
   }
 
-  @Test("carry bytes as RFC 4648 has it")
+  @Test("have bytes in base64 (RFC 4648)")
   func base64() {
     for (text, encoded) in [
       ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="),
@@ -133,7 +133,7 @@ struct ParameterTests {
     try StartRequest(Array(text.utf8).withUnsafeBytes { JSONValue(parsing: $0) } ?? .null)
   }
 
-  @Test("of Start are read, and given back")
+  @Test("of Start are decoded and encoded")
   func readStart() throws {
     let request = try start(
       #"{"name":"a-1","image":"/x","arguments":["b"],"restart":{"policy":"on_failure","limit":3},"limits":{"deadline":5},"#
@@ -141,13 +141,24 @@ struct ParameterTests {
     )
     #expect(request.name == "a-1")
     #expect(request.restart.when == .onFailure)
-    #expect(request.limits.deadline == 5)
-    #expect(!request.isSecure && request.cpus == 4)
+    #expect(request.guest.limits.deadline == 5_000_000)
+    #expect(request.guest.mode == .program(cpus: 4, peer: nil))
     #expect(try StartRequest(request.json) == request)
+    let contiguous = try start(#"{"image":"/x","layout":"contiguous","rpc_limit":4096}"#)
+    #expect(contiguous.guest.rpcLimit == 4096)
+    #expect(contiguous.guest.layout == .contiguous && request.guest.layout == nil)
+    #expect(try start(#"{"image":"/x","clint":true}"#).guest.hasCLINT && !request.guest.hasCLINT)
+    #expect(try StartRequest(contiguous.json) == contiguous)
+    let digits = String(repeating: "0F", count: 32)
+    let declared = try start(
+      #"{"image":"/x","digest":"sha256:\#(digits)","replace":true,"declared":{"directory":"/etc","version":"1"}}"#)
+    #expect(declared.digest?.description == "sha256:" + digits.lowercased() && declared.isReplacing)
+    #expect(declared.declared == Declaration(directory: "/etc", version: "1"))
+    #expect(try StartRequest(declared.json) == declared)
   }
 
   @Test(
-    "of Start that are wrong are named",
+    "of Start that are invalid are named",
     arguments: [
       (#"{}"#, "image"), (#"{"image":"x"}"#, "image"), (#"{"image":"x","image_descriptor":0}"#, "image"),
       (#"{"image":"/x","name":""}"#, "name"), (#"{"image":"/x","name":"../a"}"#, "name"),
@@ -155,6 +166,20 @@ struct ParameterTests {
       (#"{"image":"/x","arguments":[1]}"#, "arguments"), (#"{"image":"/x","arguments":"a"}"#, "arguments"),
       ("{\"image\":\"/\(String(repeating: "x", count: 4095))\"}", "image"),
       (#"{"image":"/x","memory":-1}"#, "memory"), (#"{"image":"/x","memory":1.5}"#, "memory"),
+      (#"{"image":"/x","memory":131071}"#, "memory"),
+      (#"{"image":"/x","memory":137438953472}"#, "memory"), (#"{"image":"/x","copies":9}"#, "copies"),
+      (#"{"image":"/x","parallel":true}"#, "parallel"), (#"{"image":"/x","layout":"flat"}"#, "layout"),
+      (#"{"image":"/x","rpc_limit":1}"#, "rpc_limit"),
+      (#"{"image":"/x","clint":1}"#, "clint"), (#"{"image":"/x","replace":1}"#, "replace"),
+      (#"{"image":"/x","digest":"0123"}"#, "digest"),
+      ("{\"image\":\"/x\",\"digest\":\"sha256:\(String(repeating: "g", count: 64))\"}", "digest"),
+      (#"{"image":"/x","declared":{"directory":"etc","version":"1"}}"#, "declared"),
+      (#"{"image":"/x","declared":{"directory":"/etc"}}"#, "declared"),
+      (
+        "{\"image\":\"/x\",\"declared\":{\"directory\":\"/\",\"version\":\"\(String(repeating: "1", count: 129))\"}}",
+        "declared"
+      ),
+      (#"{"image":"/x","secure":false,"layout":"compact"}"#, "layout"),
       (#"{"image":"/x","restart":{"policy":"often"}}"#, "policy"),
       (#"{"image":"/x","limits":{"deadline":0}}"#, "deadline"), (#"{"image":"/x","cpus":2}"#, "cpus"),
       (#"{"image":"/x","secure":false,"cpus":513}"#, "cpus"), (#"{"image":"/x","secure":false,"copies":1}"#, "copies"),
@@ -167,15 +192,19 @@ struct ParameterTests {
     #expect(throws: ControlError.invalidParameter(parameter)) { try start(text) }
   }
 
-  @Test("for people are lines in which a terminal finds no commands")
+  @Test("are printed without control characters")
   func printable() {
     #expect("a\u{1b}[2J\n\u{7f}\u{9b}é\u{a0}\u{1F600}".printable() == "a?[2J???é\u{a0}\u{1F600}")
-    #expect("ééé".printable(most: 5) == "éé" && "".printable() == "")
+    // Characters without a width, or that change the writing direction; their neighbours in Unicode's tables are
+    // visible.
+    #expect("a\u{202e}b\u{200b}c\u{2066}\u{feff}\u{e0041}\u{ad}\u{2028}".printable() == "a?b?c?????")
+    #expect("\u{200a}\u{2010}\u{202f}\u{fffc}".printable() == "\u{200a}\u{2010}\u{202f}\u{fffc}")
+    #expect("ééé".printable(maxBytes: 5) == "éé" && "".printable() == "")
     let reply = Reply(ControlError.badImage("/tmp/\u{1b}c", reason: "none\r"))
-    #expect(reply.complaint == "/tmp/?c: none?")
+    #expect(reply.errorText == "/tmp/?c: none?")
   }
 
-  @Test("of restarts double the delay up to a minute, and end at their limit")
+  @Test("of restarts double the delay up to a minute, up to the limit")
   func restarts() throws {
     var policy = RestartPolicy()
     #expect(policy.delay(after: 0, isFailure: true) == nil)
@@ -199,18 +228,18 @@ struct InterfaceTests {
     #expect(Interface.description == (try String(contentsOf: file, encoding: .utf8)))
   }
 
-  @Test("documents every error that it has")
+  @Test("documents every error")
   func errors() {
     for error: ControlError in [
       .noSuchApplet("a"), .nameTaken("a"), .wrongState("a", state: "lost"), .badImage("i", reason: "r"),
       .hostFailure("r"), .notAllowed("a", reason: "r"), .badAddress("a", address: "0x0"), .shuttingDown,
     ] {
       #expect(Interface.description.contains("\nerror \(error.name.split(separator: ".").last!)("))
-      #expect(Reply(error).complaint?.contains("?") == false)
+      #expect(Reply(error).errorText?.contains("?") == false)
     }
   }
 
-  @Test("answers GetInfo and GetInterfaceDescription as Varlink has them")
+  @Test("answers GetInfo and GetInterfaceDescription of Varlink")
   func service() throws {
     let info = try Interface.service(Call("org.varlink.service.GetInfo"), version: "1.2.3")
     #expect(info["version"] == .string("1.2.3"))

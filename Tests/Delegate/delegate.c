@@ -1,7 +1,7 @@
-// usage: delegate GROUP FOLDER PROGRAM [WORD]...
+// usage: delegate GROUP DIRECTORY PROGRAM [ARGUMENT]...
 //
-// Starts a program as systemd starts a service with Delegate=: in FOLDER, the control group GROUP or one below it, which is made,
-// GROUP with systemd's mark.
+// Starts a program as systemd starts a service with Delegate=: in DIRECTORY, the control group GROUP or one below it,
+// which is created. GROUP has systemd's attribute.
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>

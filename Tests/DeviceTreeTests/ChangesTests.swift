@@ -3,7 +3,7 @@ import Foundation
 import Machine
 import Testing
 
-/// Overlays, and trees in place of the generated one: good ones are taken, and nothing that is damaged, or not so, is.
+/// Overlays, and trees that replace the generated one: valid ones are accepted, damaged or contradictory ones are not.
 struct ChangesTests {
   private static let machine = Machines.linux(.arm64, Machines.gicV3, cpus: 2)
 
@@ -27,7 +27,7 @@ struct ChangesTests {
     return try machine.tree(changes)
   }
 
-  /// What is wrong with a tree that differs from the generated one in this text.
+  /// The error for a tree that differs from the generated one in this text.
   private static func problem(
     _ old: String, _ new: String, _ machine: MachineDescription = machine
   ) throws -> DeviceTreeError.Problem? {
@@ -36,7 +36,7 @@ struct ChangesTests {
     return try problem(source.replacingOccurrences(of: old, with: new), machine)
   }
 
-  /// What is wrong with a tree that has something more.
+  /// The error for a tree with an addition.
   private static func problem(more: String, _ machine: MachineDescription = machine) throws -> DeviceTreeError.Problem?
   {
     try problem(DTC.source(of: machine.tree()) + more, machine)
@@ -52,7 +52,18 @@ struct ChangesTests {
     return nil
   }
 
-  @Test func overlaysApplyOneAfterTheOther() throws {
+  @Test func aTreeOfAnEarlierRunGetsThisRunsClocks() throws {
+    var machine = Machines.applet(.arm64)
+    let earlier = try machine.tree()
+    machine.hypervisor?.clockOffset = 0x1122_3344_5566_7788
+    #expect(try DTC.source(of: Self.replaced(by: earlier, of: machine)) == DTC.source(of: machine.tree()))
+    // One without clocks gets none.
+    let source = try DTC.source(of: earlier).replacingOccurrences(of: "swiftlet,clock-offset", with: "other")
+    let other = try DTC.compile(source, warnings: false)
+    #expect(try DTC.source(of: Self.replaced(by: other, of: machine)) == DTC.source(of: Data(other)))
+  }
+
+  @Test func overlaysAreAppliedInOrder() throws {
     let tree = try Self.applied(
       Self.overlay("&{/chosen} { bootargs = \"quiet\"; };"),
       Self.overlay("&{/} { settings: settings { depth = <3>; other = <&settings>; }; };"),
@@ -64,7 +75,7 @@ struct ChangesTests {
   }
 
   @Test(arguments: try FileManager.default.contentsOfDirectory(atPath: sources.appending(path: "overlays").path))
-  func eachExampleAppliesToTheMachineItIsFor(name: String) throws {
+  func eachExampleAppliesToItsMachine(name: String) throws {
     let source = try String(contentsOf: sources.appending(path: "overlays/\(name)"), encoding: .utf8)
     let overlay = try DTC.compile(source)
     let isForLinux = name.hasPrefix("linux-")
@@ -74,13 +85,13 @@ struct ChangesTests {
     }
   }
 
-  @Test(arguments: Machines.all.indices) func aTreeThatSaysTheSameTakesThePlace(index: Int) throws {
+  @Test(arguments: Machines.all.indices) func anEquivalentTreeIsAccepted(index: Int) throws {
     let machine = Machines.all[index].machine
     let tree = try machine.tree()
     #expect(try DTC.source(of: Self.replaced(by: tree, of: machine)) == DTC.source(of: tree))
   }
 
-  @Test func aTreeMaySayLessAndWhatIsNoPartOfTheMachine() throws {
+  @Test func aTreeMayOmitPartsAndDescribeOtherThings() throws {
     for (old, new) in [
       ("0x80000000 0x00 0x10000000", "0x80000000 0x00 0x8000000"),  // half of the memory
       ("console=ttyS0", "console=hvc0"), ("\tpsci {", "\tsettings {\n x = <1>;\n};\n\tpsci {"),
@@ -91,8 +102,8 @@ struct ChangesTests {
     ] { #expect(try Self.problem(old, new) == nil, "\(new)") }
   }
 
-  /// A node's number is a tree's own, and instructions may be told in the newer manner.
-  @Test func aTreeMaySayTheSameInOtherWords() throws {
+  /// Phandles may differ, and extensions may be listed in the newer format.
+  @Test func aTreeMayUseEquivalentProperties() throws {
     let riscv = Machines.linux(.riscv64, Machines.plic, cpus: 2)
     let tree = try DTC.source(of: riscv.tree())
     let numbered = tree.replacingOccurrences(of: "phandle = <0x100>", with: "phandle = <0x55>")
@@ -167,7 +178,7 @@ struct ChangesTests {
     for (machine, more, node, what) in [
       (
         Self.machine, "&{/cpus} { cpu@2 { device_type = \"cpu\"; compatible = \"arm,armv8\"; reg = <2>; }; };",
-        "/cpus/cpu@2", .processor
+        "/cpus/cpu@2", .cpu
       ),
       (
         program, "&{/reserved-memory} { /delete-node/ device-tree@80002000; };", "device-tree@80002000", .unreserved
@@ -184,7 +195,7 @@ struct ChangesTests {
     }
   }
 
-  @Test func anotherMachinesTreeIsRefused() throws {
+  @Test func aTreeOfAnotherMachineIsRejected() throws {
     for (name, machine) in Machines.all {
       for (otherName, other) in Machines.all
       where name != otherName && !name.hasPrefix(otherName) && !otherName.hasPrefix(name) {
@@ -194,7 +205,7 @@ struct ChangesTests {
     }
   }
 
-  @Test func anOverlayForSomethingElseDoesNotApply() throws {
+  @Test func anOverlayForAnotherTreeIsRejected() throws {
     for text in [
       "&{/soc/uart} { status = \"okay\"; };", "&uart0 { status = \"okay\"; };",
       "&{/} { x { y = <&uart0>; }; };",
@@ -212,59 +223,59 @@ struct ChangesTests {
     #expect(throws: DeviceTreeError.file(.overlay(1), .contradicts("/memory@80000000", .memory))) {
       try Self.applied(good, more)
     }
-    // A tree is no overlay: it has no fragments, and changes nothing.
+    // A tree is not an overlay: it has no fragments, and changes nothing.
     let tree = Array(try Self.machine.tree())
     #expect(throws: Never.self) { try Self.applied(tree) }
   }
 
   // MARK: Damaged and hostile files
 
-  @Test func whatIsNoTreeIsRefused() throws {
+  @Test func invalidTreesAreRejected() throws {
     let overlay = try Self.overlay("&{/chosen} { bootargs = \"quiet\"; };")
     for count in 0..<overlay.count {
       #expect(throws: DeviceTreeError.self, "\(count) bytes") { try Self.applied(Array(overlay.prefix(count))) }
     }
     let error = #expect(throws: DeviceTreeError.self) { try Self.applied(Array("#!/bin/sh\necho no tree".utf8)) }
-    #expect(error?.description == "no flattened device tree: compile it with dtc")
+    #expect(error?.description == "not a flattened device tree: compile it with dtc")
     #expect(throws: DeviceTreeError.file(.overlay(0), .tooLarge)) {
-      try Self.applied([UInt8](repeating: 0, count: TreeChanges.mostBytes + 1))
+      try Self.applied([UInt8](repeating: 0, count: TreeChanges.maxBytes + 1))
     }
     #expect(throws: DeviceTreeError.file(.replacement, .tooLarge)) {
-      try Self.replaced(by: [UInt8](repeating: 0, count: TreeChanges.mostBytes + 1))
+      try Self.replaced(by: [UInt8](repeating: 0, count: TreeChanges.maxBytes + 1))
     }
   }
 
-  @Test func nodesThatAreTooDeepAreRefused() throws {
+  @Test func nodesThatAreTooDeepAreRejected() throws {
     func nested(_ depth: Int) throws -> [UInt8] {
       try Self.overlay(
         "&{/} { " + String(repeating: "a { ", count: depth) + String(repeating: "}; ", count: depth) + "};")
     }
-    // Root, fragment and __overlay__ are levels too.
-    #expect(throws: Never.self) { try Self.applied(nested(TreeChanges.mostDepth - 3)) }
-    #expect(throws: DeviceTreeError.file(.overlay(0), .tooDeep)) { try Self.applied(nested(TreeChanges.mostDepth + 3)) }
+    // Root, fragment and __overlay__ are levels, too.
+    #expect(throws: Never.self) { try Self.applied(nested(TreeChanges.maxDepth - 3)) }
+    #expect(throws: DeviceTreeError.file(.overlay(0), .tooDeep)) { try Self.applied(nested(TreeChanges.maxDepth + 3)) }
   }
 
-  @Test func whatDoesNotFitIsRefused() throws {
+  @Test func changesThatDoNotFitAreRejected() throws {
     let overlay = try Self.overlay("&{/} { big { x = \"\(String(repeating: "x", count: 20000))\"; }; };")
     var changes = TreeChanges()
     changes.overlays = [overlay]
-    #expect(throws: DeviceTreeError.file(.overlay(0), .noRoom(bytes: 16384))) {
+    #expect(throws: DeviceTreeError.file(.overlay(0), .noSpace(bytes: 16384))) {
       try Self.machine.tree(changes, limit: 16384)
     }
     changes.overlays = []
     changes.replacement = Array(try Self.applied(overlay))
-    #expect(throws: DeviceTreeError.file(.replacement, .noRoom(bytes: 16384))) {
+    #expect(throws: DeviceTreeError.file(.replacement, .noSpace(bytes: 16384))) {
       try Self.machine.tree(changes, limit: 16384)
     }
-    // The room that is set aside with an overlay holds it.
+    // The space that is reserved for an overlay is sufficient.
     changes = TreeChanges()
     changes.overlays = [overlay]
     #expect(throws: Never.self) {
-      try Machines.applet(.riscv64).tree(changes, limit: Int(MachineDescription.treeRoom(64, changes)))
+      try Machines.applet(.riscv64).tree(changes, limit: Int(MachineDescription.maxTreeSize(64, changes)))
     }
   }
 
-  /// References that libfdt would follow out of the overlay, or into what says where they are.
+  /// References that libfdt would follow to addresses outside the overlay, or into the lists of references.
   @Test(arguments: [
     "__local_fixups__ { fragment { __overlay__ { x = <0x40000000>; }; }; };",
     "__local_fixups__ { fragment { __overlay__ { x = <5>; }; }; };",
@@ -288,7 +299,7 @@ struct ChangesTests {
     #expect(error?.description.contains("a damaged device tree") == true)
   }
 
-  /// Whatever bytes of an overlay or a tree are changed, the answer is a tree or an error.
+  /// With any changed bytes of an overlay or a tree, the result is a tree or an error.
   @Test(arguments: 0..<4) func damagedFilesNeverTrap(seed: UInt64) throws {
     var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
     func random(_ below: Int) -> Int {

@@ -3,7 +3,7 @@ import Foundation
 import Machine
 import Testing
 
-/// Machines of every kind, with every interrupt controller, as Swiftlet makes them.
+/// Machines of every kind, with every interrupt controller, as Swiftlet creates them.
 enum Machines {
   typealias Controller = MachineDescription.InterruptController
 
@@ -16,11 +16,11 @@ enum Machines {
     aplic: LinuxLayout.aplic, aplicSize: LinuxLayout.aplicSize, sources: LinuxLayout.interrupts,
     imsics: LinuxLayout.imsics, identities: 63)
 
-  /// A Linux guest's: 256 MiB, an initrd, the serial port, console, random numbers and a disk by virtio.
+  /// A Linux guest: 256 MiB, an initrd, the serial port, and a virtio console, entropy device and disk.
   static func linux(_ architecture: Architecture, _ controller: Controller, cpus: Int) -> MachineDescription {
     var machine = MachineDescription(
       architecture: architecture, kind: .linux, memory: [0x8000_0000..<0x9000_0000],
-      processors: processors(architecture, cpus))
+      cpus: describedCPUs(architecture, cpus))
     machine.interruptController = controller
     machine.serial = MachineDescription.SerialPort(
       window: MachineDescription.DeviceWindow(
@@ -34,7 +34,7 @@ enum Machines {
           interrupt: MachineDescription.Interrupt(
             number: LinuxLayout.firstVirtioInterrupt + UInt32(number), isEdge: true)))
     }
-    machine.chosen.bootArguments = "console=ttyS0 panic=-1"
+    machine.chosen.bootArguments = Array("console=ttyS0 panic=-1".utf8)
     machine.chosen.initrd = 0x8200_0000..<0x8200_1234
     machine.chosen.rngSeed = [1, 2, 3, 4]
     machine.chosen.kaslrSeed = 5
@@ -42,12 +42,16 @@ enum Machines {
     return machine
   }
 
+  static let clockOffset: Int64 = 0x18a0_0000_1234_5678
+
   static func applet(_ architecture: Architecture) -> MachineDescription {
-    // The applet's image is two pages; the numbers are fit for every layout.
+    // The applet's image has two pages; the numbers are valid for every layout.
     let layout = try! SecureLayout(
       image: 0x8000_0000..<0x8000_1800, size: 16 << 20, hostPage: 4096, addressLimit: 1 << 38)
-    return MachineDescription(
+    var machine = MachineDescription(
       applet: layout, architecture: architecture, arguments: Array("hello\0one\0\0".utf8))
+    machine.hypervisor?.clockOffset = clockOffset
+    return machine
   }
 
   static func program(_ architecture: Architecture, cpus: Int = 2) -> MachineDescription {
@@ -56,29 +60,30 @@ enum Machines {
       image: 0x8000_0000..<0x8000_1800, size: 16 << 20, deviceTree: 8192, hostPage: 4096, addressLimit: 1 << 38)
     var machine = MachineDescription(
       program: layout, architecture: architecture, arguments: Array("os.elf\0one\0".utf8))
-    machine.processors = processors(architecture, cpus)
+    machine.cpus = describedCPUs(architecture, cpus)
     machine.chosen.rngSeed = [1, 2, 3, 4]
+    machine.hypervisor?.clockOffset = clockOffset
     return machine
   }
 
-  /// The same with the memory that it shares with a trusted applet.
+  /// The same with memory that is shared with a peer.
   static func shared(_ machine: MachineDescription) -> MachineDescription {
     var machine = machine
     machine.share(0x7000_0000..<0x7001_0000)
     return machine
   }
 
-  private static func processors(_ architecture: Architecture, _ count: Int) -> MachineDescription.Processors {
-    var processors = MachineDescription.Processors(count: count)
+  private static func describedCPUs(_ architecture: Architecture, _ count: Int) -> MachineDescription.CPUs {
+    var cpus = MachineDescription.CPUs(count: count)
     if architecture == .riscv64 {
-      processors.isa = "rv64imafdc_zicbom_zicboz_sstc"
-      processors.cacheBlock = 64
-      processors.zeroBlock = 64
+      cpus.isa = "rv64imafdc_zicbom_zicboz_sstc"
+      cpus.cacheBlock = 64
+      cpus.zeroBlock = 64
     }
-    return processors
+    return cpus
   }
 
-  /// By the names of the sources in dts/ where there is one.
+  /// By the name of the source in dts/, if there is one.
   static let all: [(name: String, machine: MachineDescription)] = [
     ("applet-arm64", applet(.arm64)), ("applet-riscv64", applet(.riscv64)),
     ("program-arm64", program(.arm64)), ("program-riscv64", program(.riscv64)),
@@ -88,7 +93,7 @@ enum Machines {
     ("program-arm64-shared", shared(program(.arm64))), ("program-riscv64-shared", shared(program(.riscv64))),
     ("applet-arm64-shared", shared(applet(.arm64))),
   ]
-  /// How many of them have a reference.
+  /// Number of those with a reference.
   static let references = 6
 }
 
@@ -108,7 +113,7 @@ enum DTC {
     let description: String
   }
 
-  /// - Parameter warnings: whether they are errors.
+  /// - Parameter warnings: whether warnings are errors.
   static func run(_ arguments: [String], _ input: Data = Data(), warnings: Bool = true) throws -> Data {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -119,24 +124,24 @@ enum DTC {
     stdin.fileHandleForWriting.write(input)
     try stdin.fileHandleForWriting.close()
     let result = output.fileHandleForReading.readDataToEndOfFile()
-    let complaints = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let standardError = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
-    guard process.terminationStatus == 0, !warnings || complaints.isEmpty else {
-      throw Failure(description: "dtc \(arguments.joined(separator: " ")): \(complaints)")
+    guard process.terminationStatus == 0, !warnings || standardError.isEmpty else {
+      throw Failure(description: "dtc \(arguments.joined(separator: " ")): \(standardError)")
     }
     return result
   }
 
-  /// A tree's source, its nodes and properties sorted.
+  /// The source of a tree, with sorted nodes and properties.
   static func source(of tree: Data, warnings: Bool = true) throws -> String {
     String(decoding: try run(["-I", "dtb", "-O", "dts", "-s", "-"], tree, warnings: warnings), as: UTF8.self)
   }
 
-  /// The tree, or with `/plugin/` the overlay, of a source.
+  /// The tree of a source or, with `/plugin/`, its overlay.
   static func compile(_ source: String, warnings: Bool = true) throws -> [UInt8] {
     Array(try run(["-I", "dts", "-O", "dtb", "-"], Data(source.utf8), warnings: warnings))
   }
 }
 
-/// The folder dts/.
+/// The directory dts/.
 let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../dts").standardized

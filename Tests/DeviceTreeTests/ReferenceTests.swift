@@ -3,30 +3,30 @@ import Foundation
 import Machine
 import Testing
 
-/// The trees that Swiftlet writes, against the sources in dts/ and the schemas of dtschema.
+/// The trees that Swiftlet writes, compared with the sources in dts/ and checked with the schemas of dtschema.
 struct ReferenceTests {
   @Test(arguments: Machines.all.prefix(Machines.references).indices)
-  func aMachinesTreeIsTheReference(index: Int) throws {
+  func generatedTreesMatchTheReferences(index: Int) throws {
     let (name, machine) = Machines.all[index]
     let source = try Data(contentsOf: sources.appending(path: "\(name).dts"))
     let reference = try DTC.run(["-I", "dts", "-O", "dtb", "-"], source)
     #expect(try DTC.source(of: machine.tree()) == DTC.source(of: reference))
   }
 
-  /// Every source is a reference, and no example is left out of these tests.
-  @Test func theSourcesAreThese() throws {
+  /// Every source is a reference, and these tests include every example.
+  @Test func everySourceIsTested() throws {
     let files = try FileManager.default.contentsOfDirectory(atPath: sources.path)
     let names = Set(files.filter { $0.hasSuffix(".dts") })
     #expect(names == Set(Machines.all.prefix(Machines.references).map { "\($0.name).dts" }))
   }
 
   @Test(.enabled(if: Schemas.isAvailable, Schemas.reason), arguments: Machines.all.indices)
-  func aMachinesTreeFollowsTheSchemas(index: Int) throws {
+  func generatedTreesMatchTheSchemas(index: Int) throws {
     try Schemas.check(Machines.all[index].machine.tree())
   }
 
   @Test(.enabled(if: Schemas.isAvailable, Schemas.reason))
-  func theSchemasSeeAnError() throws {
+  func theSchemasDetectAnError() throws {
     let source = try DTC.source(of: Machines.program(.arm64).tree())
       .replacingOccurrences(of: "method = \"hvc\"", with: "method = \"smoke\"")
     #expect(throws: Schemas.Complaint.self) { try Schemas.check(Data(try DTC.compile(source))) }

@@ -7,7 +7,7 @@ import Testing
 struct BlockTests {
   let driver: Driver
   let path: String
-  /// 16 sectors, each full of its own number.
+  /// 16 sectors, each filled with its own number.
   static let content = (0..<16).flatMap { [UInt8](repeating: $0, count: 512) } as [UInt8]
 
   init() throws {
@@ -17,10 +17,10 @@ struct BlockTests {
   }
 
   private func disk(readOnly: Bool = false, path: String? = nil) throws -> VirtioBlock {
-    let complaints = driver.complaints
+    let standardError = driver.standardError
     return try VirtioBlock(
       path: path ?? self.path, isReadOnly: readOnly, serial: "swiftlet0", memory: driver.memory,
-      interrupt: driver.interrupt, kernel: LinuxKernel(), complain: { complaints.add($0) })
+      interrupt: driver.interrupt, kernel: LinuxKernel(), complain: { standardError.add($0) })
   }
 
   private func attach(readOnly: Bool = false, features: UInt64 = 1 << 32) throws {
@@ -32,7 +32,7 @@ struct BlockTests {
     withUnsafeBytes(of: (type, UInt32(0), sector)) { Array($0) }
   }
 
-  /// Makes a request as Linux does; answers the status byte, and what was read.
+  /// Makes a request as Linux does; returns the status byte, and the data that was read.
   private func perform(_ type: UInt32, sector: UInt64 = 0, write: [UInt8]? = nil, read: Int = 0) -> (UInt8, [UInt8]) {
     let data = driver.buffer(read)
     let status = driver.buffer([0xff])
@@ -45,10 +45,10 @@ struct BlockTests {
     return (driver.content(status, 1)[0], driver.content(data, read))
   }
 
-  @Test func readsWhatIsThere() throws {
+  @Test func readsReturnTheSectors() throws {
     try attach()
     #expect(driver.register(0x08) == 2)
-    #expect(driver.device.load(0x100, length: 8) == 16)
+    #expect(driver.transport.load(0x100, length: 8) == 16)
     let (status, data) = perform(0, sector: 3, read: 1024)
     #expect(status == 0)
     #expect(data == [UInt8](repeating: 3, count: 512) + [UInt8](repeating: 4, count: 512))
@@ -56,7 +56,7 @@ struct BlockTests {
     #expect(driver.interrupt.pulses == 1)
   }
 
-  @Test func writesStay() throws {
+  @Test func writesPersist() throws {
     try attach()
     #expect(perform(1, sector: 15, write: [UInt8](repeating: 0xaa, count: 512)).0 == 0)
     #expect(perform(4).0 == 0)
@@ -84,7 +84,7 @@ struct BlockTests {
     #expect(!driver.hasFailed)
   }
 
-  @Test func saysItsNameAndRefusesWhatItDoesNotKnow() throws {
+  @Test func reportsItsSerialNumberAndRejectsUnknownRequests() throws {
     try attach()
     let (status, name) = perform(8, read: 20)
     #expect(status == 0)
@@ -99,9 +99,9 @@ struct BlockTests {
     driver.attach(driver.device)
   }
 
-  /// Buffers on top of each other, of the request's header, and of the queue itself: what the guest reads then is its own
-  /// affair, and the next driver finds a device.
-  @Test func overlappingBuffersAreNoHarm() throws {
+  /// Buffers that overlap each other, the request's header, or the queue: the guest reads undefined data, and the next
+  /// driver finds a working device.
+  @Test func overlappingBuffersAreHandled() throws {
     try attach()
     let shared = driver.buffer(1024)
     for places in [
@@ -115,7 +115,7 @@ struct BlockTests {
       startAnew()
       #expect(perform(0, sector: 3, read: 512).1 == [UInt8](repeating: 3, count: 512))
     }
-    // The answer on top of the question.
+    // The response overlaps the request.
     let header = driver.buffer(Self.header(0, 2))
     startAnew()
     driver.put(.init(address: header, count: 16, flags: Driver.next, next: 1), at: 0, queue: 0)
@@ -127,7 +127,7 @@ struct BlockTests {
     #expect(driver.content(header, 512) == [UInt8](repeating: 2, count: 511) + [0])
   }
 
-  @Test func headersMayBeSplitAnywhere() throws {
+  @Test func requestHeadersMayBeSplitAnywhere() throws {
     try attach()
     let header = Self.header(0, 5)
     let data = (driver.buffer(100), driver.buffer(412))
@@ -140,9 +140,9 @@ struct BlockTests {
     #expect(driver.content(data.0, 100) + driver.content(data.1, 412) == [UInt8](repeating: 5, count: 512))
   }
 
-  /// A chain that names the same memory again and again is served over several turns of the I/O thread, which looks after others
-  /// in between; and a driver that resets the device meanwhile gets nothing of it.
-  @Test func muchIsReadInTurns() throws {
+  /// A chain with the same memory in all descriptors is served in several turns of the I/O thread, which serves others
+  /// in between; a driver that resets the device meanwhile gets no data.
+  @Test func largeReadsAreServedInTurns() throws {
     #expect(truncate(path, 8 << 20) == 0)
     try attach()
     let device = driver.device as! VirtioBlock
@@ -150,7 +150,7 @@ struct BlockTests {
     func isSignalled() -> Bool { linux_can_read(device.event.number) }
     for isReset in [false, true] {
       startAnew()
-      _ = linux_event_take(device.event.number)
+      _ = linux_eventfd_read(device.event.number)
       let before = driver.usedCount(0)
       driver.request(
         queue: 0, read: [Self.header(0, 0)],
@@ -169,7 +169,7 @@ struct BlockTests {
     #expect(perform(0, sector: 3, read: 512).1 == [UInt8](repeating: 3, count: 512))
   }
 
-  @Test func requestsWithoutHeaderOrAnswerFail() throws {
+  @Test func requestsWithoutHeaderOrResponseFail() throws {
     try attach()
     for (read, write) in [([[0, 0, 0]], 1), ([Self.header(0)], 0), ([], 1)] as [([[UInt8]], Int)] {
       driver.attach(driver.device)
@@ -178,10 +178,10 @@ struct BlockTests {
       (driver.device as! VirtioBlock).ready(.input)
       #expect(driver.hasFailed)
     }
-    #expect(driver.complaints.values.first?.contains("without room") == true)
+    #expect(driver.standardError.values.first?.contains("without space") == true)
   }
 
-  @Test func aFileThatShrinksFailsTheRequest() throws {
+  @Test func aTruncatedFileFailsTheRequest() throws {
     driver.attach(try disk())
     #expect(truncate(path, 1024) == 0)
     #expect(perform(0, sector: 4, read: 512).0 == 1)
@@ -189,16 +189,30 @@ struct BlockTests {
     try FileManager.default.removeItem(atPath: path)
   }
 
-  @Test func filesThatAreNoDisksAreRefused() throws {
+  @Test func filesThatAreNotDisksAreRejected() throws {
     #expect(throws: DiskError.unreadable(.noEntry)) { try disk(path: path + "-none") }
     #expect(throws: DiskError.noDisk) { try disk(path: "/dev/null") }
     #expect(throws: DiskError.noDisk) { try disk(readOnly: true, path: "/tmp") }
     #expect(truncate(path, 511) == 0)
     #expect(throws: DiskError.empty) { try disk() }
     try FileManager.default.removeItem(atPath: path)
+    // Opening one without a writer does not block.
+    #expect(mkfifo(path, 0o600) == 0)
+    #expect(throws: DiskError.noDisk) { try disk(readOnly: true) }
+    #expect(throws: DiskError.noDisk) { try disk() }
+    try FileManager.default.removeItem(atPath: path)
   }
 
-  @Test func aDiskIsWrittenByOneMachineAlone() throws {
+  @Test func anIncompleteLastSectorIsReported() throws {
+    #expect(truncate(path, 1600) == 0)
+    try attach()
+    #expect(driver.transport.load(0x100, length: 8) == 3)
+    #expect(
+      driver.standardError.values == ["\(path): the guest does not see its last 64 bytes, which are less than a sector"]
+    )
+  }
+
+  @Test func aDiskIsWritableInOneVMOnly() throws {
     let first = try disk()
     #expect(throws: DiskError.inUse) { try disk() }
     #expect(throws: DiskError.inUse) { try disk(readOnly: true) }
@@ -206,7 +220,7 @@ struct BlockTests {
     try FileManager.default.removeItem(atPath: path)
   }
 
-  @Test func aDiskIsReadByMany() throws {
+  @Test func aDiskCanBeSharedForReading() throws {
     let first = try disk(readOnly: true)
     let second = try disk(readOnly: true)
     #expect(throws: DiskError.inUse) { try disk() }

@@ -14,23 +14,23 @@ struct VirtioConsoleTests {
 
   init() throws {
     driver = try Driver()
-    let output = GuestOutput(descriptor: pipe.input, giveUp: { false }, onFailure: { _ in })
+    let output = GuestOutput(descriptor: pipe.input, mustStop: { false }, onFailure: { _ in })
     console = VirtioConsole(output: output, memory: driver.memory, interrupt: driver.interrupt, complain: { _ in })
     driver.attach(console, features: 1 << 32 | 1)
   }
 
-  @Test func whatTheGuestWritesComesOut() {
+  @Test func outputOfTheGuestIsWritten() {
     driver.request(queue: 1, read: [bytes("hello, "), bytes("world")])
     #expect(pipe.take() == "hello, world")
     #expect(driver.usedElement(0, queue: 1).written == 0)
   }
 
-  /// A chain that holds the whole memory many times is not written to its end once the run is over.
-  @Test func aRunThatIsOverIsNotWaitedFor() throws {
+  /// A chain that contains the whole memory many times is abandoned when the run is over.
+  @Test func chainsAreAbandonedAfterTheRun() throws {
     let asked = Recorder<Bool>()
     let output = GuestOutput(
       descriptor: pipe.input,
-      giveUp: {
+      mustStop: {
         asked.add(true)
         return asked.values.count > 3
       }, onFailure: { _ in })
@@ -47,28 +47,28 @@ struct VirtioConsoleTests {
     #expect(driver.usedCount(1) == 1)
   }
 
-  @Test func whatIsTypedComesIn() {
-    #expect(console.room == 0)
+  @Test func typedInputIsReceived() {
+    #expect(console.space == 0)
     let buffer = driver.buffer(64)
     driver.request(queue: 0, write: [(buffer, 64)])
-    // Linux would drop what comes before its console is there.
-    #expect(console.room == 0)
+    // Linux would drop input before its console is ready.
+    #expect(console.space == 0)
     driver.request(queue: 1, read: [bytes("$ ")])
-    #expect(console.room > 0)
+    #expect(console.space > 0)
     bytes("date\n").withUnsafeBytes { console.receive($0) }
     #expect(driver.usedElement(0, queue: 0).written == 5)
     #expect(driver.content(buffer, 5) == bytes("date\n"))
     #expect(driver.interrupt.pulses == 2)
-    #expect(console.room == 0)
+    #expect(console.space == 0)
   }
 
-  /// A processor writes more than the output takes without a reader, and stands there.
-  /// - Returns: what it signals when it is through, and how many bytes it writes.
+  /// A CPU writes more than the output accepts without a reader, and blocks.
+  /// - Returns: an event for its completion, and the number of bytes that it writes.
   private func writeMuch() -> (isDone: DispatchSemaphore, count: Int) {
     let text = [UInt8](repeating: 0x61, count: 400_000)
     driver.request(queue: 1, read: [text], notify: false)
     let isDone = DispatchSemaphore(value: 0)
-    let device = driver.device!
+    let device = driver.transport!
     Foundation.Thread.detachNewThread {
       device.store(0x50, length: 4, value: 1)
       isDone.signal()
@@ -77,16 +77,16 @@ struct VirtioConsoleTests {
     return (isDone, text.count)
   }
 
-  /// A processor that waits for the output's reader keeps nobody else waiting, the I/O thread among them.
-  @Test func aSlowReaderKeepsNobodyButTheWriter() throws {
+  /// A CPU that waits for the output's reader blocks neither other CPUs nor the I/O thread.
+  @Test func aSlowReaderBlocksOnlyTheWritingCPU() throws {
     let (driver, console, pipe) = (driver, console, pipe)
-    let room = driver.buffer(64)
-    driver.request(queue: 0, write: [(room, 64)])
+    let space = driver.buffer(64)
+    driver.request(queue: 0, write: [(space, 64)])
     driver.request(queue: 1, read: [bytes("$ ")])
     let (isDone, count) = writeMuch()
-    #expect(console.room > 0)
+    #expect(console.space > 0)
     bytes("date\n").withUnsafeBytes { console.receive($0) }
-    #expect(driver.content(room, 5) == bytes("date\n"))
+    #expect(driver.content(space, 5) == bytes("date\n"))
     console.setSize(columns: 100, rows: 30)
     #expect(driver.register(0x60) & 2 == 2)
     var taken = 0
@@ -95,8 +95,8 @@ struct VirtioConsoleTests {
     #expect(driver.usedCount(1) == 2)
   }
 
-  /// The driver resets the device while a processor waits for the reader: its request is nobody's then.
-  @Test func aResetForgetsTheRequestUnderWay() throws {
+  /// The driver resets the device while a CPU waits for the reader: its request is dropped.
+  @Test func aResetAbandonsTheRequestInProgress() throws {
     let (driver, pipe) = (driver, pipe)
     let (isDone, count) = writeMuch()
     driver.attach(driver.device, features: 1 << 32 | 1)
@@ -109,12 +109,12 @@ struct VirtioConsoleTests {
     #expect(pipe.take() == "anew")
   }
 
-  @Test func theSizeOfTheTerminalIsInTheConfigurationAndItsChangeTold() {
-    #expect(driver.device.load(0x100, length: 2) == 80)
+  @Test func changesOfTheTerminalSizeAreReported() {
+    #expect(driver.transport.load(0x100, length: 2) == 80)
     let generation = driver.register(0xfc)
     console.setSize(columns: 132, rows: 50)
-    #expect(driver.device.load(0x100, length: 2) == 132)
-    #expect(driver.device.load(0x102, length: 2) == 50)
+    #expect(driver.transport.load(0x100, length: 2) == 132)
+    #expect(driver.transport.load(0x102, length: 2) == 50)
     #expect(driver.register(0xfc) != generation)
     #expect(driver.register(0x60) == 2)
     console.setSize(columns: 132, rows: 50)
@@ -128,20 +128,31 @@ struct UARTTests {
   let uart: UART
 
   init() {
-    uart = UART(output: GuestOutput(descriptor: pipe.input, giveUp: { false }, onFailure: { _ in }), interrupt: line)
+    uart = UART(output: GuestOutput(descriptor: pipe.input, mustStop: { false }, onFailure: { _ in }), interrupt: line)
   }
 
   private func write(_ text: String) { for byte in text.utf8 { uart.store(0, length: 1, value: UInt64(byte)) } }
   private func type(_ text: String) { bytes(text).withUnsafeBytes { uart.receive($0) } }
 
-  @Test func linesComeOutAtTheirEndAndTheRestWhenTheDriverIsDone() {
+  @Test func outputIsWrittenInLinesAndFlushedWhenTheDriverIsDone() {
     write("one\ntwo")
     #expect(pipe.take() == "one\n")
     uart.store(1, length: 1, value: 0)
     #expect(pipe.take() == "two")
   }
 
-  @Test func aSlowReaderKeepsNobodyButTheWriter() {
+  @Test func clearingReceivedBytesMakesSpace() {
+    uart.store(1, length: 1, value: 1)
+    type(String(repeating: "a", count: 256))
+    #expect(uart.space == 0)
+    let asked = Recorder<Bool>()
+    uart.onSpace = { asked.add(true) }
+    // FIFO control: enabled, and the receiver's cleared.
+    uart.store(2, length: 1, value: 3)
+    #expect(asked.values == [true] && uart.space == 256)
+  }
+
+  @Test func aSlowReaderBlocksOnlyTheWritingCPU() {
     let (uart, pipe) = (uart, pipe)
     uart.store(1, length: 1, value: 1)
     let isDone = DispatchSemaphore(value: 0)
@@ -151,7 +162,7 @@ struct UARTTests {
       isDone.signal()
     }
     #expect(isDone.wait(timeout: .now() + 1) == .timedOut)
-    #expect(uart.room > 0)
+    #expect(uart.space > 0)
     type("ab")
     #expect(uart.load(0, length: 1) == 0x61)
     var count = 0
@@ -159,10 +170,10 @@ struct UARTTests {
     #expect(isDone.wait(timeout: .now() + 20) == .success)
   }
 
-  @Test func inputWaitsUntilTheDriverListens() {
-    #expect(uart.room == 0)
+  @Test func inputWaitsForTheDriver() {
+    #expect(uart.space == 0)
     uart.store(1, length: 1, value: 1)
-    #expect(uart.room > 0)
+    #expect(uart.space > 0)
     type("ab")
     #expect(line.isHigh)
     #expect(uart.load(2, length: 1) == 4)
@@ -175,10 +186,10 @@ struct UARTTests {
     #expect(uart.load(2, length: 1) == 1)
   }
 
-  @Test func moreThanItHoldsIsLostAndNothingElse() {
+  @Test func excessInputIsLost() {
     uart.store(1, length: 1, value: 1)
     type(String(repeating: "x", count: 1000))
-    #expect(uart.room == 0)
+    #expect(uart.space == 0)
     var count = 0
     while uart.load(5, length: 1) & 1 != 0 {
       #expect(uart.load(0, length: 1) == 0x78)
@@ -187,7 +198,7 @@ struct UARTTests {
     #expect(count == 256)
   }
 
-  @Test func theTransmitterAsksForMoreUntilItsCauseIsRead() {
+  @Test func theTransmitterInterruptIsClearedByReadingItsCause() {
     uart.store(1, length: 1, value: 2)
     #expect(line.isHigh)
     #expect(uart.load(2, length: 1) == 2)
@@ -209,7 +220,7 @@ struct UARTTests {
     #expect(pipe.take() == "")
   }
 
-  @Test func loopedBackItHearsItself() {
+  @Test func loopbackReturnsOutputAsInput() {
     uart.store(4, length: 1, value: 0x1a)
     #expect(uart.load(6, length: 1) & 0xf0 == 0x90)
     write("z")
@@ -217,7 +228,7 @@ struct UARTTests {
     #expect(pipe.take() == "")
   }
 
-  @Test func theFIFOShowsAndItsResetEmptiesIt() {
+  @Test func aFIFOResetDiscardsInput() {
     uart.store(1, length: 1, value: 1)
     type("old")
     uart.store(2, length: 1, value: 3)
@@ -228,24 +239,34 @@ struct UARTTests {
 }
 
 struct GuestOutputTests {
-  @Test func linuxsLastWordsAreHeard() {
+  @Test func panicMessagesAreFound() {
     let pipe = Pipe()
-    let output = GuestOutput(descriptor: pipe.input, giveUp: { false }, onFailure: { _ in })
+    let output = GuestOutput(descriptor: pipe.input, mustStop: { false }, onFailure: { _ in })
     let uart = UART(output: output, interrupt: RecordedLine())
     func write(_ text: String) { for byte in text.utf8 { uart.store(0, length: 1, value: UInt64(byte)) } }
     write("KKernel panic - not syncinx\n[ 1.2] Kernel pKernel panic - not syncing:")
     #expect(output.panic == nil)
-    write(" VFS: Unable to mount\u{1b} root fs\r\nKernel panic - not syncing: other\n")
+    write(" VFS: Unable to mount\u{1b} root fs\r\n")
     #expect(output.panic == "VFS: Unable to mount root fs")
+    // A panic message printed by a program, for example from an old log, is discarded when the kernel panics or is
+    // asked to restart.
+    write("[    2.1] Kernel panic - not syncing: other\n---[ end Kernel panic\n")
+    #expect(output.panic == "other")
+    write("RRestarting a service\n[    3.4] reboot: Restarting syste")
+    #expect(output.panic == "other")
+    write("m\r\n")
+    #expect(output.panic == nil)
+    write("Kernel panic - not syncing: last\n")
+    #expect(output.panic == "last")
   }
 
-  @Test func aReaderThatIsGoneIsToldOnce() {
+  @Test func aClosedOutputIsReportedOnce() {
     signal(SIGPIPE, SIG_IGN)
     var both: [Int32] = [0, 0]
     #expect(Glibc.pipe(&both) == 0)
     close(both[0])
     let failures = Recorder<Errno>()
-    let output = GuestOutput(descriptor: both[1], giveUp: { false }, onFailure: { failures.add($0) })
+    let output = GuestOutput(descriptor: both[1], mustStop: { false }, onFailure: { failures.add($0) })
     let uart = UART(output: output, interrupt: RecordedLine())
     for byte in bytes("a\nb\nc\n") { uart.store(0, length: 1, value: UInt64(byte)) }
     #expect(failures.values == [.brokenPipe])
@@ -254,13 +275,13 @@ struct GuestOutputTests {
 }
 
 struct ConsoleInputTests {
-  /// A console that takes so much at a time.
+  /// A console that accepts a limited number of bytes at a time.
   final class Target: ConsoleTarget {
-    var room = 0
+    var space = 0
     var received: [UInt8] = []
     func receive(_ bytes: UnsafeRawBufferPointer) {
       received += bytes
-      room -= bytes.count
+      space -= bytes.count
     }
     var text: String { String(decoding: received, as: UTF8.self) }
   }
@@ -268,33 +289,36 @@ struct ConsoleInputTests {
   let pipe = Pipe()
   let target = Target()
   let quits = Recorder<Bool>()
+  let suspensions = Recorder<Bool>()
 
   private func input(isTerminal: Bool) -> ConsoleInput {
-    let quits = quits
-    return ConsoleInput(descriptor: pipe.output, isTerminal: isTerminal, target: target, onQuit: { quits.add(true) })
+    let (quits, suspensions) = (quits, suspensions)
+    return ConsoleInput(
+      descriptor: pipe.output, isTerminal: isTerminal, target: target, onQuit: { quits.add(true) },
+      onSuspend: { suspensions.add(true) })
   }
 
   private func type(_ text: String) {
     _ = bytes(text).withUnsafeBytes { Glibc.write(pipe.input, $0.baseAddress, $0.count) }
   }
 
-  @Test func nothingIsReadThatTheGuestDoesNotTake() {
+  @Test func inputIsReadOnlyWhenTheGuestAcceptsIt() {
     let input = input(isTerminal: false)
     type("hello")
     #expect(input.prepare().descriptor == -1)
-    target.room = 3
+    target.space = 3
     #expect(input.prepare().descriptor == pipe.output)
     input.ready(.input)
     #expect(target.text == "hel")
     #expect(input.prepare().descriptor == -1)
-    target.room = 10
+    target.space = 10
     #expect(input.prepare().descriptor == pipe.output)
     #expect(target.text == "hello")
   }
 
-  @Test func theMonitorsKeyEndsTheRunAndCanBeSent() {
+  @Test func theEscapeSequenceEndsTheRunAndTheKeyCanBeSent() {
     let input = input(isTerminal: true)
-    target.room = 100
+    target.space = 100
     type("a\u{1}\u{1}b\u{1}c")
     input.ready(.input)
     #expect(target.text == "a\u{1}b\u{1}c")
@@ -307,7 +331,7 @@ struct ConsoleInputTests {
     #expect(target.text == "a\u{1}b\u{1}c")
   }
 
-  @Test func theMonitorsKeyIsSeenWhereTheGuestListensToNothing() {
+  @Test func theEscapeSequenceIsFoundWithoutADriver() {
     let input = input(isTerminal: true)
     type("abc\u{1}x")
     #expect(input.prepare().descriptor == pipe.output)
@@ -316,20 +340,113 @@ struct ConsoleInputTests {
     #expect(target.text == "")
   }
 
-  @Test func withoutATerminalEveryByteIsTheGuests() {
+  @Test func theEscapeSequenceIsFoundAfterALongPaste() {
+    let input = input(isTerminal: true)
+    let paste = String(repeating: "y", count: 1024)
+    for _ in 0...ConsoleInput.capacity / 1024 {
+      type(paste)
+      #expect(input.prepare().descriptor == pipe.output)
+      input.ready(.input)
+    }
+    type("\u{1}z\u{1}x")
+    #expect(input.prepare().descriptor == pipe.output)
+    input.ready(.input)
+    #expect(suspensions.values == [true])
+    #expect(quits.values == [true])
+    // Input that fitted is still delivered to the guest.
+    target.space = 2 << 20
+    #expect(input.prepare().descriptor == pipe.output)
+    #expect(target.received.count == ConsoleInput.capacity)
+  }
+
+  @Test func withoutATerminalAllInputIsForwarded() {
     let input = input(isTerminal: false)
-    target.room = 100
+    target.space = 100
     type("\u{1}x")
     input.ready(.input)
     #expect(target.text == "\u{1}x")
     #expect(quits.values.isEmpty)
   }
 
-  @Test func theEndOfInputEndsNothing() {
+  @Test func theEndOfInputDoesNotEndTheRun() {
     let input = ConsoleInput(
-      descriptor: open("/dev/null", O_RDONLY), isTerminal: false, target: target, onQuit: {})
-    target.room = 1
+      descriptor: open("/dev/null", O_RDONLY), isTerminal: false, target: target, onQuit: {}, onSuspend: {})
+    target.space = 1
     input.ready(.input)
     #expect(input.prepare().descriptor == -1)
+  }
+}
+
+struct RawTerminalTests {
+  /// The master side of a pseudo-terminal, and the terminal.
+  private static func pair() throws -> (main: Int32, terminal: Int32) {
+    var both: (main: Int32, terminal: Int32) = (-1, -1)
+    try #require(openpty(&both.main, &both.terminal, nil, nil, nil) == 0)
+    return both
+  }
+
+  private static func modes(_ terminal: Int32) -> tcflag_t {
+    var modes = termios()
+    tcgetattr(terminal, &modes)
+    return modes.c_lflag & tcflag_t(ICANON | ECHO | ISIG)
+  }
+
+  @Test func modesOfTheMeantimeAreRestored() throws {
+    let (main, terminal) = try Self.pair()
+    defer {
+      close(main)
+      close(terminal)
+    }
+    let before = Self.modes(terminal)
+    #expect(before != 0)
+    let raw = try #require(RawTerminal(terminal))
+    raw.continued()
+    #expect(Self.modes(terminal) == before)
+    raw.makeRaw()
+    #expect(Self.modes(terminal) == 0)
+    // The process was stopped, and a shell has set its own modes.
+    var modes = termios()
+    tcgetattr(terminal, &modes)
+    modes.c_lflag |= tcflag_t(ICANON | ECHO)
+    tcsetattr(terminal, TCSANOW, &modes)
+    raw.continued()
+    #expect(Self.modes(terminal) == 0)
+    raw.restore()
+    #expect(Self.modes(terminal) == before)
+    raw.continued()
+    #expect(Self.modes(terminal) == before)
+    #expect(RawTerminal(-1) == nil)
+  }
+
+  /// A file that keeps the bytes of other writers; a terminal; a socket, which can only be duplicated.
+  @Test func writeOnlyDescriptorsCannotBeRead() throws {
+    func isWriteOnly(_ descriptor: Int32) -> Bool {
+      var byte: UInt8 = 0
+      return linux_read(descriptor, &byte, 1) == -Int(EBADF)
+    }
+    var template = Array("/tmp/swiftlet-words-XXXXXX".utf8CString)
+    let file = mkstemp(&template)
+    try #require(file >= 0)
+    defer { close(file) }
+    #expect(unlink(template) == 0)
+    #expect(write(file, "first ", 6) == 6)
+    let copy = Int32(try checked(linux_write_only(file)))
+    #expect(isWriteOnly(copy) && write(copy, "second", 6) == 6)
+    close(copy)
+    var space = [UInt8](repeating: 0, count: 20)
+    #expect(linux_pread(file, &space, 20, 0) == 12)
+    let (main, terminal) = try Self.pair()
+    defer {
+      close(main)
+      close(terminal)
+    }
+    let words = Int32(try checked(linux_write_only(terminal)))
+    #expect(isWriteOnly(words) && write(words, "x", 1) == 1)
+    close(words)
+    var ends: (Int32, Int32) = (-1, -1)
+    #expect(linux_socketpair(&ends.0, &ends.1) == 0)
+    let socket = Int32(try checked(linux_write_only(ends.0)))
+    #expect(write(socket, "x", 1) == 1)
+    for descriptor in [socket, ends.0, ends.1] { close(descriptor) }
   }
 }

@@ -3,21 +3,22 @@ import Devices
 import Platform
 import Testing
 
-/// A guest's side of a virtio device: memory, registers and queues, as a driver would use them, or abuse them.
+/// The guest side of a virtio device: memory, registers and queues, as a valid or hostile driver uses them.
 final class Driver {
   static let base: UInt64 = 0x8000_0000
   static let size = 1 << 20
 
   let memory: DeviceMemory
   let interrupt = RecordedLine()
-  let complaints = Recorder<String>()
+  let standardError = Recorder<String>()
   /// Set by `attach`.
-  var device: VirtioDevice!
+  private(set) var transport: VirtioMMIO!
+  var device: any VirtioDevice { transport.device }
   private var nextBuffer = base + 0x4_0000
   private var offered: [UInt16] = []
   private var nextDescriptor: [UInt16] = []
 
-  /// A descriptor, as it lies in the table.
+  /// A descriptor in the table.
   struct Descriptor {
     var address: UInt64
     var count: UInt32
@@ -35,12 +36,12 @@ final class Driver {
 
   // MARK: Registers
 
-  func register(_ offset: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: device.load(offset, length: 4)) }
-  func set(_ offset: UInt64, _ value: UInt32) { device.store(offset, length: 4, value: UInt64(value)) }
+  func register(_ offset: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: transport.load(offset, length: 4)) }
+  func set(_ offset: UInt64, _ value: UInt32) { transport.store(offset, length: 4, value: UInt64(value)) }
 
-  /// Brings a device up to DRIVER_OK with queues of `size` descriptors.
-  func attach(_ device: VirtioDevice, size: UInt32 = 16, features: UInt64 = 1 << 32) {
-    self.device = device
+  /// Initializes a device up to DRIVER_OK with queues of `size` descriptors.
+  func attach(_ device: any VirtioDevice, size: UInt32 = 16, features: UInt64 = 1 << 32) {
+    transport = VirtioMMIO(device)
     set(0x70, 0)
     set(0x70, 1)
     set(0x70, 3)
@@ -79,7 +80,7 @@ final class Driver {
     memory.bytes(at: address, count: UInt64(count))!
   }
 
-  /// Room for a buffer.
+  /// Space for a buffer.
   func buffer(_ count: Int) -> UInt64 {
     defer { nextBuffer += UInt64(count + 15) / 16 * 16 }
     return nextBuffer
@@ -104,7 +105,7 @@ final class Driver {
     entry.storeBytes(of: descriptor.next, toByteOffset: 14, as: UInt16.self)
   }
 
-  /// Puts the head of a chain on offer.
+  /// Makes the head of a chain available.
   func offer(_ head: UInt16, queue: Int) {
     let ring = bytes(available(queue), 0x100)
     ring.storeBytes(of: head, toByteOffset: 4 + Int(offered[queue] & 15) * 2, as: UInt16.self)
@@ -118,7 +119,7 @@ final class Driver {
 
   func notify(_ queue: Int) { set(0x50, UInt32(queue)) }
 
-  /// Offers one chain of buffers, and tells the device.
+  /// Makes one chain available, and notifies the device.
   func request(queue: Int, read: [[UInt8]] = [], write: [(UInt64, Int)] = [], notify: Bool = true) {
     var chain: [Descriptor] = read.map { Descriptor(address: buffer($0), count: UInt32($0.count)) }
     chain += write.map { Descriptor(address: $0.0, count: UInt32($0.1), flags: Self.write) }
@@ -138,7 +139,7 @@ final class Driver {
 
   func usedCount(_ queue: Int) -> UInt16 { bytes(used(queue), 16).load(fromByteOffset: 2, as: UInt16.self) }
 
-  /// Head and length of a chain that came back.
+  /// Head and length of a used chain.
   func usedElement(_ index: Int, queue: Int) -> (head: UInt32, written: UInt32) {
     let ring = bytes(used(queue), 0x100)
     return (
@@ -147,11 +148,11 @@ final class Driver {
     )
   }
 
-  /// Whether the device has asked to be reset.
+  /// Whether the device has requested a reset.
   var hasFailed: Bool { register(0x70) & 64 != 0 }
 }
 
-/// A wire that remembers what went over it.
+/// An interrupt line that records its changes.
 final class RecordedLine: InterruptLine, @unchecked Sendable {
   private let lock = Lock()
   private var recorded = (pulses: 0, isHigh: false)
@@ -161,7 +162,7 @@ final class RecordedLine: InterruptLine, @unchecked Sendable {
   func setLevel(_ isHigh: Bool) { lock.withLock { recorded.isHigh = isHigh } }
 }
 
-/// Remembers what it was called with.
+/// Records its arguments.
 final class Recorder<Value: Sendable>: @unchecked Sendable {
   private let lock = Lock()
   private var recorded: [Value] = []
@@ -169,7 +170,7 @@ final class Recorder<Value: Sendable>: @unchecked Sendable {
   func add(_ value: Value) { lock.withLock { recorded.append(value) } }
 }
 
-/// A pipe: what the guest writes comes out here.
+/// A pipe that gets the guest's output.
 final class Pipe {
   let input: Int32
   let output: Int32
@@ -185,7 +186,7 @@ final class Pipe {
     close(output)
   }
 
-  /// What is in it now.
+  /// Its current contents.
   func take() -> String {
     var buffer = [UInt8](repeating: 0, count: 65536)
     let count = recv(output, &buffer, buffer.count, Int32(MSG_DONTWAIT))

@@ -30,7 +30,7 @@ struct PLICTests {
     #expect(!isSet())
   }
 
-  @Test func aPulseThatComesMeanwhileIsNotLost() {
+  @Test func aPulseDuringServiceIsNotLost() {
     enable(1 << 5, hart: 0)
     plic.line(5).pulse()
     #expect(claim() == 5)
@@ -54,14 +54,14 @@ struct PLICTests {
     #expect(!isSet(1))
   }
 
-  @Test func priorityGoesFirstThenTheLowestNumber() {
+  @Test func thePriorityDecidesThenTheLowestNumber() {
     enable(.max, hart: 0)
     for source in [9, 4, 7] as [UInt32] { plic.line(source).pulse() }
     plic.store(7 * 4, length: 4, value: 2)
     #expect([claim(), claim(), claim(), claim()] == [7, 4, 9, 0])
   }
 
-  @Test func thresholdAndPriorityZeroKeepInterruptsBack() {
+  @Test func thresholdAndPriorityZeroMaskInterrupts() {
     enable(1 << 2, hart: 0)
     plic.store(0x20_0000, length: 4, value: 1)
     plic.line(2).pulse()
@@ -73,7 +73,7 @@ struct PLICTests {
     #expect(claim() == 0)
   }
 
-  @Test func oneHartsClaimIsNotTheOthers() {
+  @Test func claimsOfHartsAreIndependent() {
     enable(1 << 2, hart: 0)
     enable(1 << 2, hart: 1)
     plic.line(2).pulse()
@@ -83,7 +83,7 @@ struct PLICTests {
     #expect(claim(0) == 0)
   }
 
-  @Test func whatIsNotThereReadsAsZero() {
+  @Test func missingRegistersReadAsZero() {
     for offset in [0, 0x80, 0x1004, 0x2004, 0x2100, 0x20_0008, 0x20_2000, 0x3ff_fffc, 0x3, .max] as [UInt64] {
       plic.store(offset, length: 4, value: .max)
       #expect(plic.load(offset, length: 4) == 0)

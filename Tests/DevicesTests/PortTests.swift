@@ -15,18 +15,18 @@ struct PortTests {
     path = FileManager.default.temporaryDirectory.path + "/swiftlet-port-\(UUID().uuidString)"
     port = try GuestPort(name: "applet", path: path, kernel: LinuxKernel())
     let second = try GuestPort(name: "other", path: path + "-2", kernel: LinuxKernel())
-    let complaints = driver.complaints
+    let standardError = driver.standardError
     device = VirtioPorts(
-      ports: [port, second], memory: driver.memory, interrupt: driver.interrupt, complain: { complaints.add($0) })
+      ports: [port, second], memory: driver.memory, interrupt: driver.interrupt, complain: { standardError.add($0) })
     driver.attach(device, features: 1 << 32 | 2)
   }
 
-  @Test func aSocketWhoseOwnerIsBusyIsNotWaitedForAndNotTaken() throws {
+  @Test func aSocketWithAFullQueueIsInUse() throws {
     defer { finish() }
     let busy = path + "-3"
     let listener = Int32(truncatingIfNeeded: linux_listen(busy))
     try #require(listener >= 0)
-    // As many clients as wait for its owner, who takes none.
+    // As many clients as fit into the queue of a listener that accepts none.
     var clients: [Int] = []
     while clients.last.map({ $0 >= 0 }) ?? true { clients.append(linux_connect(busy, false)) }
     #expect(clients.last == -Int(EAGAIN))
@@ -36,7 +36,7 @@ struct PortTests {
       isDone.signal()
     }
     #expect(isDone.wait(timeout: .now() + 10) == .success)
-    // Whoever waits yet is let go.
+    // Waiting clients are closed.
     close(listener)
     for client in clients where client >= 0 { close(Int32(client)) }
     unlink(busy)
@@ -48,7 +48,7 @@ struct PortTests {
     unlink(path + "-2")
   }
 
-  /// Gives the device room for control messages, and answers what it says.
+  /// Gives the device buffers for control messages, and returns the messages.
   private func messages(_ count: Int, after body: () -> Void) -> [[UInt8]] {
     let buffers = (0..<count).map { _ in driver.buffer(64) }
     let before = Int(driver.usedCount(2))
@@ -67,7 +67,7 @@ struct PortTests {
     driver.request(queue: 3, read: [Self.message(port, event, value)])
   }
 
-  /// A client of the port's.
+  /// A client of the port.
   private func connect() -> Int32 {
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_un()
@@ -93,9 +93,9 @@ struct PortTests {
     _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
   }
 
-  @Test func theDriverLearnsOfPortsTheirNamesAndTheirClients() {
+  @Test func theDriverIsNotifiedOfPortsAndClients() {
     defer { finish() }
-    #expect(driver.device.load(0x104, length: 4) == 2)
+    #expect(driver.transport.load(0x104, length: 4) == 2)
     #expect(messages(2) { control(0, 0, 1) } == [Self.message(0, 1, 1), Self.message(1, 1, 1)])
     #expect(messages(2) { control(0, 3, 1) } == [Self.message(0, 7, 1, "applet"), Self.message(0, 6, 0)])
     var client: Int32 = -1
@@ -104,7 +104,7 @@ struct PortTests {
     #expect(messages(1) { port.ready([.input, .end]) } == [Self.message(0, 6, 0)])
   }
 
-  @Test func bytesGoBothWays() {
+  @Test func dataIsTransferredInBothDirections() {
     defer { finish() }
     _ = messages(4) {
       control(0, 0, 1)
@@ -114,7 +114,7 @@ struct PortTests {
     driver.request(queue: 1, read: [Array("from the ".utf8), Array("guest".utf8)])
     #expect(take(client) == "from the guest")
     #expect(driver.usedCount(1) == 1)
-    // Nothing is read from the client before a program in the guest listens.
+    // No data is read from the client before a program in the guest opens the port.
     let buffer = driver.buffer(64)
     driver.request(queue: 0, write: [(buffer, 64)])
     #expect(!port.prepare().input)
@@ -128,7 +128,7 @@ struct PortTests {
   }
 
   /// `echo hi | socat - UNIX:…`, before a program in the guest has opened the port.
-  @Test func whatAClientHasLeftReachesTheGuestThatOpensThePortLater() {
+  @Test func inputOfADisconnectedClientIsDeliveredLater() {
     defer { finish() }
     _ = messages(4) {
       control(0, 0, 1)
@@ -139,11 +139,11 @@ struct PortTests {
     send("hi, ", client)
     send("and bye", client)
     close(client)
-    // It is not looked at again and again, and its end is not told before its words.
+    // It is not polled in a busy loop, and its end is reported after its bytes.
     #expect(port.prepare().descriptor >= 0)
     #expect(messages(1) { port.ready(.end) }.isEmpty)
     #expect(port.prepare().descriptor == -1)
-    // What the guest writes is for nobody.
+    // The guest's output has no reader.
     driver.request(queue: 1, read: [Array("too late".utf8)])
     #expect(driver.usedCount(1) == 1)
     let buffer = driver.buffer(64)
@@ -154,14 +154,14 @@ struct PortTests {
     #expect(driver.usedElement(0, queue: 0).written == 11)
     #expect(driver.content(buffer, 11) == Array("hi, and bye".utf8))
     #expect(Int(driver.usedCount(2)) == used + 1)
-    // The next client has its turn.
+    // The next client is accepted.
     let next = connect()
     driver.request(queue: 1, read: [Array("welcome".utf8)])
     #expect(take(next) == "welcome")
     close(next)
   }
 
-  @Test func aClientThatHasEndedItsSideAloneGetsItsAnswer() {
+  @Test func aHalfClosedClientGetsItsAnswer() {
     defer { finish() }
     _ = messages(4) {
       control(0, 0, 1)
@@ -183,15 +183,15 @@ struct PortTests {
     #expect(messages(2) { port.ready(.end) } == [Self.message(0, 6, 1), Self.message(0, 6, 0)])
   }
 
-  /// A port whose other side is there from the beginning, and nobody else ever.
-  @Test func aConnectionIsTheOnlyClient() throws {
+  /// A port that is connected from the beginning, and accepts no other clients.
+  @Test func aConnectedPortAcceptsNoOtherClient() throws {
     defer { finish() }
     var ends: [Int32] = [-1, -1]
     #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
     let port = GuestPort(name: "secure", connection: OwnedFD(adopting: ends[0], kernel: LinuxKernel()))
-    let complaints = driver.complaints
+    let standardError = driver.standardError
     let device = VirtioPorts(
-      ports: [port], memory: driver.memory, interrupt: driver.interrupt, complain: { complaints.add($0) })
+      ports: [port], memory: driver.memory, interrupt: driver.interrupt, complain: { standardError.add($0) })
     defer { device.close() }
     driver.attach(device, features: 1 << 32 | 2)
     #expect(messages(2) { control(0, 3, 1) } == [Self.message(0, 7, 1, "secure"), Self.message(0, 6, 1)])
@@ -204,13 +204,13 @@ struct PortTests {
     #expect(port.prepare().input)
     port.ready(.input)
     #expect(driver.content(buffer, 6) == Array("answer".utf8))
-    // Its end is the channel's: the guest learns of it, and nobody is waited for.
+    // Its end closes the port: the guest is notified, and no other client is accepted.
     close(ends[1])
     #expect(messages(1) { port.ready(.end) } == [Self.message(0, 6, 0)])
     #expect(port.prepare().descriptor == -1)
   }
 
-  @Test func whatAClientDoesNotTakeWaitsInTheGuest() {
+  @Test func unreadOutputStaysInTheGuest() {
     defer { finish() }
     let client = connect()
     driver.request(queue: 1, read: (0..<4).map { [UInt8](repeating: 0x61 + $0, count: 128 << 10) })
@@ -243,7 +243,7 @@ struct PortTests {
     #expect(driver.hasFailed)
   }
 
-  @Test func aFloodOfControlMessagesEndsSomewhere() {
+  @Test func pendingControlMessagesAreBounded() {
     defer { finish() }
     for _ in 0..<2000 { control(0, 3, 1) }
     var count = 0
@@ -251,7 +251,7 @@ struct PortTests {
     #expect(count == 256)
   }
 
-  @Test func aPathThatIsInUseIsRefusedAndAnAbandonedOneReplaced() throws {
+  @Test func aSocketInUseIsRejectedAndAnUnusedOneReplaced() throws {
     defer { finish() }
     #expect(throws: Errno(EADDRINUSE)) { try GuestPort(name: "x", path: path, kernel: LinuxKernel()) }
     let other = path + "-3"

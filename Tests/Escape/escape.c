@@ -1,8 +1,9 @@
-// What an attacker would try who has taken over a process that runs applets: each attempt in a process of its own, which
-// first enters the sandbox by the product's own code (Sources/CLinux/sandbox.c) in the order of Sandbox.enter, with the
-// filter of processes that run one copy of a guest, or several, or Linux, or of the daemon's workers.
-//   escape one|several|linux|worker|worker-several
-// prints a line an attempt: its name, and "killed" (SIGSYS), the name of the errno that refuses it, "done" for what succeeds.
+// Attempts of an attacker who has compromised a process that runs applets: each in a process of its own, which first
+// enters the sandbox with Swiftlet's code (Sources/CLinux/sandbox.c) in the order of Sandbox.enter, with the filter of
+// a process that runs one copy of a guest, or several, or Linux, or of the daemon's workers.
+//   escape one|several|linux|linux-services|worker|worker-several
+// prints a line for each attempt: its name, and "killed" (SIGSYS), the name of the errno, or "done" for a successful
+// one.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,7 @@
 #define HOST AUDIT_ARCH_RISCV64
 #endif
 
-// Had before the sandbox was entered.
+// Opened before the sandbox was entered.
 static int kvm, machine, connected, internet, datagrams;
 static char *page;
 
@@ -97,7 +98,7 @@ static long fault_handler(void) { return syscall(SYS_userfaultfd, 0); }
 static long leave_namespace(void) { return syscall(SYS_unshare, CLONE_NEWUSER); }
 static long load_module(void) { return syscall(SYS_finit_module, -1, "", 0); }
 static long no_call(void) { return syscall(5000); }
-// What the running applet needs.
+// Calls that the running applet needs.
 static long write_nothing(void) { return write(1, "", 0); }
 static long take_random(void) { return getrandom(page, 16, 0); }
 static long map_memory(void) {
@@ -148,10 +149,10 @@ static const struct {
     {"map memory", map_memory},
 };
 
-// What Sandbox.enter does, and before it a worker to its limits.
+// The steps of Sandbox.enter and, before them, a worker's limits.
 static int enter(enum linux_filter_kind kind) {
   linux_limit_process(66, kind != LINUX_FILTER_ONE && kind != LINUX_FILTER_WORKER);
-  if (linux_drop_capabilities() < 0 || linux_hide_memory() < 0 || linux_no_new_privileges() < 0) return -1;
+  if (linux_drop_capabilities() < 0 || linux_clear_dumpable() < 0 || linux_set_no_new_privs() < 0) return -1;
   long landlock = linux_landlock();
   if (landlock < 0 && landlock != -ENOSYS && landlock != -EOPNOTSUPP) return -1;
   struct linux_filter filter = linux_filter(HOST, kind);
@@ -162,6 +163,7 @@ int main(int count, char **words) {
   enum linux_filter_kind kind = count < 2 ? LINUX_FILTER_ONE
                                 : strcmp(words[1], "several") == 0 ? LINUX_FILTER_SEVERAL
                                 : strcmp(words[1], "linux") == 0 ? LINUX_FILTER_LINUX
+                                : strcmp(words[1], "linux-services") == 0 ? LINUX_FILTER_LINUX_SERVICES
                                 : strcmp(words[1], "worker") == 0 ? LINUX_FILTER_WORKER
                                 : strcmp(words[1], "worker-several") == 0 ? LINUX_FILTER_WORKER_SEVERAL : LINUX_FILTER_ONE;
   close(open("/tmp/escape", O_WRONLY | O_CREAT, 0600));

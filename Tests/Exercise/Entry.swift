@@ -8,7 +8,8 @@ import Platform
 var entryCases: [Case] {
   [
     Case("exec") { (host) throws(Failure) in
-      // Step by step, without a handler: each entry comes back with the next call, and goes on with what is answered.
+      // Step by step, without a handler: each entry returns at the next call, and the following one continues with its
+      // result.
       let context = try host.context("values")
       var answer: UInt64 = 0
       for round in 0..<100 as Range<UInt64> {
@@ -23,12 +24,12 @@ var entryCases: [Case] {
       }
     },
     Case("exec-resumes-a-fault") { (host) throws(Failure) in
-      // An entry that ended with a fault can be repeated once its cause is gone: memory on demand.
+      // An entry that ended with a fault can be repeated after its cause is removed: memory on demand.
       let context = try host.context("obey")
       let address: UInt64 = 0x1_0000_0000
       try obey(context, 1, address)
       let event = try monitored { () throws(ExecError) in try context.exec() }
-      try expect(event == .fault(.read), "no read fault")
+      try expect(event == .fault(.read, address: address), "no read fault")
       let page = try host.sharedMemory(hostPage)
       page.bytes.storeBytes(of: 0x1234, as: UInt64.self)
       try changed { () throws(RegionError) in try context.addRegion(at: address, page, access: [.read]) }
@@ -38,14 +39,14 @@ var entryCases: [Case] {
       try equal(context.a1, 0x1234, "what was loaded")
     },
     Case("exec-skips-a-fault") { (host) throws(Failure) in
-      // What a handler of exceptions does that has nothing to repair: the guest goes on behind the instruction.
+      // A handler of exceptions may skip the instruction: the guest continues after it.
       for shadows in [0, 2] {
         let context = try host.context("obey")
         try obey(context, 2, 0x1_0000_0000)
         let event = try monitored { () throws(ExecError) in try context.exec() }
-        try expect(event == .fault(.write), "no write fault")
+        try expect(event == .fault(.write, address: 0x1_0000_0000), "no write fault")
         let first = try monitored { () throws(ExecError) in try context.readMemory(at: context.pc, count: 1) }
-        // Of RISC-V's instructions those that do not end in two ones have two bytes.
+        // RISC-V instructions that do not end in two one bits have two bytes.
         let isShort = host.architecture == .riscv64 && first[0] & 3 != 3
         if shadows > 0 { try host.addShadows(shadows, to: context) }
         context.pc += isShort ? 2 : 4
@@ -55,13 +56,13 @@ var entryCases: [Case] {
       }
     },
     Case("load") { (host) throws(Failure) in
-      // An entry point, and memory that somebody else has filled: a program that exits with status 7.
+      // An entry point, and memory that the caller has filled: a program that exits with status 7.
       let code: [UInt32] =
         host.architecture == .arm64
-        ? [0xd280_0000, 0xd280_00e1, 0xd400_0001] : [0x0000_0513, 0x0070_0593, 0x0000_0073]
+        ? [0xd280_2120, 0xd280_00e1, 0xd400_0001] : [0x1090_0513, 0x0070_0593, 0x0000_0073]
       let bytes = code.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) } }
       let layout: SecureLayout
-      do throws(SecureLayout.Problem) {
+      do throws(SecureLayoutError) {
         layout = try SecureLayout(
           image: 0x20_0000..<0x20_1000, size: 1 << 20, hostPage: UInt64(hostPage), addressLimit: 1 << 38)
       } catch { throw Failure("it cannot be laid out") }
@@ -69,7 +70,7 @@ var entryCases: [Case] {
       do throws(Errno) { memory = try GuestMemory(layout: layout, kernel: host.kernel) } catch {
         throw Failure(error.description)
       }
-      do throws(GuestMemory.Refusal) { try memory.addImage(bytes, at: 0x20_0000, access: [.read, .execute]) } catch {
+      do throws(GuestMemoryError) { try memory.addImage(bytes, at: 0x20_0000, access: [.read, .execute]) } catch {
         throw Failure("it has no room for the code")
       }
       var options = ExecCtx.Options()
@@ -109,11 +110,11 @@ var entryCases: [Case] {
       try expect(context.exitStatus == 7, "exitStatus is not 7")
       let text = output.contents()
       try expect(text.utf8.starts(with: "hello from C on ".utf8), "it printed: \(text)")
-      // It has ended: nothing is left to run.
+      // It has ended and cannot be run.
       try expectRun(context, .exited(status: 7))
     },
     Case("handler") { (host) throws(Failure) in
-      // A handler of its own for one context, the default for another one at the same time.
+      // A handler for one context, and the default for another one at the same time.
       let own = try host.context("values")
       let other = try host.context("nanotime")
       var seen = 0
@@ -133,7 +134,7 @@ var entryCases: [Case] {
       try expectEnding(run(context), .failure(.unknownCall(number: 77)))
     },
     Case("secure-handler") { (host) throws(Failure) in
-      // The default answers GoTEE's calls, and a handler of one's own may pass on what it does not answer itself.
+      // The default answers GoTEE's calls, and a handler may pass calls on to it.
       let context = try host.context("getrandom")
       var passed = 0
       context.handler = { (context) throws(ExecError) in
@@ -145,7 +146,7 @@ var entryCases: [Case] {
       try expectEnding(run(try host.context("unknown-call")), .failure(.unknownCall(number: 0x7777)))
     },
     Case("call-cost") { (host) throws(Failure) in
-      // What a secure call costs: one KVM_RUN, no other ioctl, no allocation.
+      // The cost of a secure call: one KVM_RUN, no other ioctl, no allocation.
       let context = try host.context("call-loop-n", ["3000"])
       var before = (runs: 0, others: 0, allocations: 0)
       var cost = before
@@ -159,7 +160,7 @@ var entryCases: [Case] {
       say(
         "note call-cost: 1000 calls cost \(cost.runs) KVM_RUN, \(cost.others) other ioctls, \(cost.allocations) allocations"
       )
-      // A signal of the host's may take the guest out once more.
+      // A signal of the host may cause another exit.
       try expect((1000...1002).contains(cost.runs), "1000 calls cost \(cost.runs) KVM_RUN")
       try equal(cost.others, 0, "number of other ioctls")
       try equal(cost.allocations, 0, "number of allocations")
@@ -168,7 +169,7 @@ var entryCases: [Case] {
   ]
 }
 
-/// Brings the applet `obey` to where it is about to do something at an address.
+/// Runs the applet `obey` until it is about to execute a command at an address.
 func obey(_ context: ExecCtx, _ what: UInt64, _ address: UInt64) throws(Failure) {
   try monitored { () throws(ExecError) in try context.schedule() }
   try equal(context.a0, 0x500, "a0")
@@ -178,7 +179,7 @@ func obey(_ context: ExecCtx, _ what: UInt64, _ address: UInt64) throws(Failure)
   context.ret(address)
 }
 
-/// A handler that has the applet `obey` do these things, and then exit; `done` is given what came of each.
+/// A handler that makes the applet `obey` execute these commands, and then exit; `done` gets the result of each.
 func orders(
   _ list: [(what: UInt64, address: UInt64)], done: @escaping (Int, UInt64) -> Void = { _, _ in }
 ) -> ExecCtx.Handler {

@@ -3,14 +3,14 @@ import Machine
 import Monitor
 import Platform
 
-/// What guests may not do, each with the fault that it is, its cause, and the symbol that it happens in.
+/// Forbidden actions of guests, each with the expected fault, its cause, and the symbol in which it occurs.
 var faultCases: [Case] {
   [
     Case("faults") { (host) throws(Failure) in
       for wanted in faults(host.architecture) {
         let context = try host.context(wanted.applet, wanted.arguments)
-        // For those that would go on: it ends in any case.
-        context.deadline = Clock.monotonic + 3_000_000_000
+        // For guests that would continue: it ends in any case.
+        context.deadline = Clock.monotonic + 20_000_000_000
         let ending = run(context)
         guard case .failure(.fault(let fault, let pc, let address)) = ending, fault == wanted.fault else {
           throw Failure("\(wanted.applet): \(text(ending)), instead of \(wanted.fault.description)")
@@ -31,7 +31,7 @@ var faultCases: [Case] {
       for wanted in faults(host.architecture) {
         let context = try host.context(wanted.applet, wanted.arguments)
         try host.addShadows(1, to: context)
-        context.deadline = Clock.monotonic + 3_000_000_000
+        context.deadline = Clock.monotonic + 20_000_000_000
         let ending = run(context)
         guard case .failure(.fault(wanted.fault, _, _)) = ending else {
           throw Failure("\(wanted.applet): \(text(ending)), instead of \(wanted.fault.description)")
@@ -43,7 +43,7 @@ var faultCases: [Case] {
         let ending = run(try host.context("bad-address", [variant]))
         guard case .failure(.badRange) = ending else { throw Failure("\(variant): \(text(ending))") }
       }
-      // A buffer that ends where the memory ends is inside: GoTEE refuses it.
+      // A buffer that ends at the end of the memory is valid; GoTEE rejects it.
       try expectRun(try host.context("bad-address", ["last-byte"]))
     },
   ]
@@ -54,7 +54,7 @@ private struct WantedFault {
   var arguments: [String] = []
   let fault: Fault
   var address: UInt64?
-  /// Exception class or scause; nil where it is no matter.
+  /// Exception class or scause; nil if it is not compared.
   var cause: UInt64?
 
   init(

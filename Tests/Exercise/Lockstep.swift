@@ -6,7 +6,7 @@ import Platform
 var lockstepCases: [Case] {
   [
     Case("clone") { (host) throws(Failure) in
-      // A clone is the context as it is, and goes its own way from then on.
+      // A clone has the state of the context, and is independent of it from then on.
       let context = try host.registers(400)
       var clone: ExecCtx?
       for _ in 0..<50 {
@@ -39,11 +39,11 @@ var lockstepCases: [Case] {
       let other: ExecCtx
       other = try host.clone(of: context)
       try expect(ExecCtx.equal(context, other), "a clone is not equal")
-      for number in host.architecture.generalRegisters {
-        let value = other.register(number)
-        other.setRegister(number, value ^ 1)
+      for number in host.architecture.facts.generalRegisters {
+        let value = other.value(of: number)
+        other.setValue(of: number, value ^ 1)
         try expect(!ExecCtx.equal(context, other), "equal although register \(number) differs")
-        other.setRegister(number, value)
+        other.setValue(of: number, value)
       }
       try expect(ExecCtx.equal(context, other), "not equal any more")
     },
@@ -68,7 +68,7 @@ var lockstepCases: [Case] {
       }
     },
     Case("lockstep-memory-of-its-own") { (host) throws(Failure) in
-      // A copy's memory is no other copy's: GoTEE's copies share it.
+      // Each copy has memory of its own, whereas GoTEE's copies share it.
       let context = try host.context("differ")
       try host.addShadows(1, to: context)
       guard let shadow = context.shadow else { throw Failure("no shadow") }
@@ -96,13 +96,13 @@ var lockstepCases: [Case] {
       }
     },
     Case("lockstep-fault") { (host) throws(Failure) in
-      try expectDivergence(host, 4) { $0 == .event(copy: 1, .fault(.breakpoint), primary: .call) }
+      try expectDivergence(host, 4) { $0 == .event(copy: 1, .fault(.breakpoint, address: nil), primary: .call) }
     },
     Case("lockstep-spins") { (host) throws(Failure) in
       try expectDivergence(host, 3) { $0 == .event(copy: 1, .interrupted, primary: .call) }
     },
     Case("lockstep-common-fault") { (host) throws(Failure) in
-      // What all copies do alike is the applet's own fault.
+      // A fault that all copies raise is the applet's own.
       for parallel in [false, true] {
         let context = try host.context("undefined")
         try host.addShadows(2, to: context, parallel: parallel)
@@ -129,14 +129,14 @@ var lockstepCases: [Case] {
           context.handler = differing([kind], of: [context])
           try expectRun(context)
           try expect(context.lockstepReport.repairs == [1, 0, 0], "kind \(kind): \(context.lockstepReport.repairs)")
-          // What is written is what the majority writes.
+          // The output is that of the majority.
           let text = output.contents()
           try expect(text == "......", "kind \(kind): it wrote \(text)")
         }
       }
     },
     Case("vote-repairs-spinning") { (host) throws(Failure) in
-      // Two seconds go by before a copy counts as one that never calls again.
+      // Two seconds pass before a copy counts as one that makes no call.
       for (index, parallel) in [(0, false), (2, false), (0, true), (1, true)] {
         let context = try host.context("differ")
         try host.addShadows(2, to: context, parallel: parallel)
@@ -147,17 +147,17 @@ var lockstepCases: [Case] {
       }
     },
     Case("vote-repairs-stopped") { (host) throws(Failure) in
-      // Stopped amid its own code, it has floating-point registers that no exit has saved: a repair is made from them.
+      // It was stopped in its own code, with floating-point registers that no exit has saved: a repair copies them.
       for parallel in [false, true] {
         let context = try host.registers(90)
         try host.addShadows(2, to: context, parallel: parallel)
         let faulty = Unmanaged.passUnretained(context.shadows[1])
-        let number = host.architecture.generalRegisters.upperBound - 4
+        let number = host.architecture.facts.generalRegisters.upperBound - 4
         context.handler = { (context) throws(ExecError) in
           try secureHandler(context)
           guard context.calls % 3 == 0 else { return }
           let shadow = faulty.takeUnretainedValue()
-          shadow.setRegister(number, ~shadow.register(number))
+          shadow.setValue(of: number, ~shadow.value(of: number))
         }
         let stops = try stopAndRunOn(context) { 2000 + 1000 * $0 }
         let repairs = context.lockstepReport.repairs
@@ -192,7 +192,8 @@ var lockstepCases: [Case] {
       guard case .failure(.lockstep(.register(_, 1, 6, 0))) = run(context) else { throw Failure("not noticed") }
     },
     Case("injected-faults") { (host) throws(Failure) in
-      // With one shadow the first is detected at the next call; with two all are repaired, but those no register shows.
+      // With one shadow the first fault is detected at the next call; with two all are repaired, except those without
+      // an effect.
       let context = try host.registers(1000)
       try host.addShadows(1, to: context)
       var injected = 0
@@ -214,7 +215,7 @@ var lockstepCases: [Case] {
       try expect(repaired > 0 && repaired <= UInt64(injected), "\(repaired) repaired of \(injected)")
     },
     Case("lockstep-ends") { (host) throws(Failure) in
-      // Without its shadows the context goes on alone.
+      // Without its shadows the context continues alone.
       let context = try host.registers(200)
       try host.addShadows(1, to: context)
       context.handler = { (context) throws(ExecError) in
@@ -232,7 +233,7 @@ var lockstepCases: [Case] {
       let context = try host.context("counter", output: output.writing)
       try expectRun(context)
       try expect(output.contents() == "counter: read without a call\n", "it has to call")
-      // A thousand looks at the clock cost no exit.
+      // A thousand reads of the clock cause no exit.
       try expect(context.calls < 20, "it has made \(context.calls) calls")
     },
     Case("counter-in-lockstep") { (host) throws(Failure) in
@@ -245,8 +246,8 @@ var lockstepCases: [Case] {
       }
     },
     Case("counter-before-and-after-lockstep") { (host) throws(Failure) in
-      // Allowed the counter before it runs in lockstep: its reads are answered by the monitor, alike for all copies; and
-      // allowed again afterwards.
+      // Allowed to read the counter before it runs in lockstep: the monitor then returns the same value to all copies;
+      // afterwards reads are allowed again.
       for isBackAlone in [false, true] {
         let output = try Pipe()
         let context = try host.context("counter", ["yield"], output: output.writing)
@@ -273,25 +274,25 @@ var lockstepCases: [Case] {
       try expectRun(context, .stopped)
       let clone: ExecCtx
       clone = try host.clone(of: context)
-      // Its time goes on from the original's, which the applet itself checks.
+      // Its time continues from that of the original, which the applet itself checks.
       try expectRun(clone)
     },
   ]
 }
 
-/// Answers one copy alone: an answer of the primary's goes to its shadows too.
+/// Answers a single copy: a result for the primary is also set in its shadows.
 func setOwn(_ copy: ExecCtx, _ value: UInt64) {
   let number = copy.architecture.callRegister
-  let others = copy.shadows.map { $0.register(number) }
-  copy.setRegister(number, value)
-  for (shadow, other) in zip(copy.shadows, others) { shadow.setRegister(number, other) }
+  let others = copy.shadows.map { $0.value(of: number) }
+  copy.setValue(of: number, value)
+  for (shadow, other) in zip(copy.shadows, others) { shadow.setValue(of: number, other) }
 }
 
-/// A handler for `differ`: in the second round the copies do these things, everybody else nothing, and after six rounds the
+/// A handler for `differ`: in the second round the copies perform these actions, others none, and after six rounds the
 /// applet ends.
 private func differing(_ kinds: [UInt64], of copies: [ExecCtx]) -> ExecCtx.Handler {
   var round = 0
-  // Not retained: a context would keep itself alive by its handler.
+  // Unretained: otherwise a context and its handler would form a reference cycle.
   let copies = copies.map { Unmanaged.passUnretained($0) }
   return { (context) throws(ExecError) in
     guard context.a0 == 0x500 else { return try secureHandler(context) }
@@ -303,7 +304,7 @@ private func differing(_ kinds: [UInt64], of copies: [ExecCtx]) -> ExecCtx.Handl
   }
 }
 
-/// With one shadow that does otherwise, the run ends and says how they differ.
+/// With one shadow that behaves differently, the run ends with a description of the difference.
 private func expectDivergence(_ host: Host, _ kind: UInt64, _ isRight: (Divergence) -> Bool) throws(Failure) {
   for parallel in [false, true] {
     let context = try host.context("differ")

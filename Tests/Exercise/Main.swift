@@ -2,7 +2,7 @@ import CLinux
 import Monitor
 import Platform
 
-/// A behaviour of the monitor, shown to hold or not.
+/// A behaviour of the monitor that a case tests.
 struct Case {
   let name: StaticString
   let body: (Host) throws(Failure) -> Void
@@ -22,7 +22,7 @@ let usage = """
   usage: exercise [--transport hvc|mmio] GUESTS [CASE]...
          exercise --list
 
-  Embeds the monitor as another program would, and shows each behaviour of it with the applets of the folder GUESTS.
+  Embeds the monitor as another program would, and tests each behaviour with the applets in the directory GUESTS.
   Prints a line a case, "ok CASE" or "failed CASE: why", and ends with status 1 if one failed. Without a CASE it
   shows all but those that begin with "long-".
 

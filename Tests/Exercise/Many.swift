@@ -7,7 +7,7 @@ import Platform
 var manyCases: [Case] {
   [
     Case("parallel") { (host) throws(Failure) in
-      // Two contexts that wait for each other's calls: neither gets on unless both do.
+      // Two contexts that wait for each other's calls: neither continues unless both do.
       let first = try host.context("values")
       let second = try host.context("values")
       let counts = (Flag(), Flag())
@@ -28,7 +28,7 @@ var manyCases: [Case] {
       for runner in runners { try expectEnding(try runner.end(), .success(.exited(status: 0))) }
     },
     Case("parallel-spinning") { (host) throws(Failure) in
-      // One that spins without a call hinders nobody.
+      // One that loops without a call does not block the others.
       let spinning = try Runner(try host.context("loop"))
       try expectRun(try host.registers(200))
       try spinning.expectStop()
@@ -40,7 +40,7 @@ var manyCases: [Case] {
       )
     },
     Case("two-hundred") { (host) throws(Failure) in
-      // Mostly asleep: a board has one or two processors for all that spin and call.
+      // Mostly asleep: a board has one or two CPUs for all that loop and make calls.
       var runners: [Runner] = []
       let began = Flag()
       var contexts: [ExecCtx] = []
@@ -64,7 +64,7 @@ var manyCases: [Case] {
       for runner in runners { runner.context.handler = nil }
     },
     Case("others-go-on") { (host) throws(Failure) in
-      // One ends with a fault, one at a limit: the others go on.
+      // One ends with a fault, one at a limit: the others continue.
       let good = try host.registers(500)
       let runner = try Runner(good)
       for name in ["null-read", "undefined", "unknown-call", "stack-overflow"] {
@@ -73,7 +73,7 @@ var manyCases: [Case] {
       try expectEnding(try runner.end(), .success(.exited(status: 0)))
     },
     Case("made-and-unmade") { (host) throws(Failure) in
-      // Contexts come and go: what is counted around every case shows whether anything stays.
+      // Contexts are created and released: resources are counted around every case.
       for _ in 0..<50 {
         let context = try host.context("hello-c")
         try host.addShadows(1, to: context)
@@ -83,7 +83,7 @@ var manyCases: [Case] {
   ]
 }
 
-/// Nanoseconds that running contexts at the same time takes.
+/// The time in nanoseconds that several contexts take in parallel.
 private func time(_ contexts: [ExecCtx]) throws(Failure) -> Int64 {
   let start = Clock.monotonic
   var runners: [Runner] = []

@@ -5,7 +5,7 @@ import Machine
 import Monitor
 import Platform
 
-/// Programs in system mode that are entered by hand, with what answers them between two entries.
+/// Programs in system mode with `exec` and `schedule`.
 var nonSecureCases: [Case] {
   [
     Case("non-secure-exec") { (host) throws(Failure) in
@@ -20,7 +20,7 @@ var nonSecureCases: [Case] {
         try expect(context.mode == (.hypervisor, .system), "the modes of a call are wrong")
         context.ret(round)
       }
-      // What run would do from here on, by hand.
+      // The same as run() would do.
       try monitored { () throws(ExecError) in
         try context.schedule()
         try nonSecureHandler(context)
@@ -28,12 +28,12 @@ var nonSecureCases: [Case] {
       try expect(context.exitStatus == 0, "it did not exit with status 0")
     },
     Case("non-secure-registers") { (host) throws(Failure) in
-      // The loop's counter is in one of the registers: with all that hold it set to 1, the loop ends.
+      // The loop's counter is in one of the registers: if all that hold it are set to 1, the loop ends.
       let context = try host.program("system-call-loop-n", ["1000000", "registers"])
       try monitored { () throws(ExecError) in try context.schedule() }
       var changed = 0
-      for number in host.architecture.generalRegisters where context.register(number) == 1_000_000 {
-        context.setRegister(number, 1)
+      for number in host.architecture.facts.generalRegisters where context.value(of: number) == 1_000_000 {
+        context.setValue(of: number, 1)
         changed += 1
       }
       try expect(changed > 0, "its counter is in no register")
@@ -56,7 +56,7 @@ var nonSecureCases: [Case] {
     },
     Case("non-secure-fault") { (host) throws(Failure) in
       let context = try host.program("system-stray-access", ["read"])
-      // Its first words are a call of write; then, each time, the same instruction.
+      // Its first words are a call of write; the same instruction is executed each time.
       try monitored { () throws(ExecError) in
         try context.schedule()
         try nonSecureHandler(context)
@@ -64,7 +64,7 @@ var nonSecureCases: [Case] {
       var seen: [UInt64] = []
       for _ in 0..<2 {
         let event = try monitored { () throws(ExecError) in try context.exec() }
-        try expect(event == .fault(.read), "no read fault")
+        guard case .fault(.read, _?) = event else { throw Failure("no read fault") }
         seen.append(context.pc)
       }
       try equal(seen[1], seen[0], "PC of the second fault")
@@ -72,17 +72,17 @@ var nonSecureCases: [Case] {
     },
     Case("non-secure-stop") { (host) throws(Failure) in
       let context = try host.program("system-loop")
-      let stopper = try started {
+      let thread = try started { [stopper = context.stopper] in
         sleepFor(microseconds: 20_000)
-        context.stop()
+        stopper.stop()
       }
-      defer { stopper.join() }
+      defer { thread.join() }
       do throws(ExecError) { while true { try context.schedule() } } catch {
         try expect(error == .stopped, "it ended so: \(error.description)")
       }
     },
     Case("non-secure-refusals") { (host) throws(Failure) in
-      let several = try host.program("system-hello", processors: 2)
+      let several = try host.program("system-hello", cpus: 2)
       var refusals = 0
       do throws(ExecError) { _ = try several.exec() } catch { refusals += error == .host(.notSupported) ? 1 : 0 }
       do throws(ExecError) { _ = try several.schedule() } catch { refusals += error == .host(.notSupported) ? 1 : 0 }
@@ -94,14 +94,14 @@ var nonSecureCases: [Case] {
 
 extension Host {
   /// A context of a program in system mode by its name.
-  func program(_ name: String, _ arguments: [String] = [], output: Int32? = nil, processors: Int = 1)
+  func program(_ name: String, _ arguments: [String] = [], output: Int32? = nil, cpus: Int = 1)
     throws(Failure) -> ExecCtx
   {
     var options = ExecCtx.Options()
     options.arguments = [name] + arguments
     options.output = output ?? null
     options.input = null
-    options.processors = processors
+    options.cpus = cpus
     let image = try image(name)
     do {
       return try ExecCtx(

@@ -13,7 +13,7 @@ var stopCases: [Case] {
       try stopAfterFirstCall(try host.context("read", input: input.reading))
     },
     Case("stop-blocked-in-output") { (host) throws(Failure) in
-      // Nobody reads the pipe, and what it writes does not fit.
+      // The pipe has no reader, and is too small for the output.
       let output = try Pipe()
       try stopAfterFirstCall(try host.context("write", ["65536"], output: output.writing), microseconds: 30000)
     },
@@ -28,7 +28,7 @@ var stopCases: [Case] {
       runner.context.stop()
       runner.context.stop()
       try expectEnding(try runner.end(), .success(.stopped))
-      // Neither is left over: an applet that has ended its run would not be run on.
+      // No stop is left over: otherwise the next run would be stopped.
       let context = try host.context("nanotime")
       context.stop()
       context.stop()
@@ -45,7 +45,7 @@ var stopCases: [Case] {
       try equal(context.calls, 6, "number of calls")
     },
     Case("stop-exec") { (host) throws(Failure) in
-      // Also where no run is under way, only single entries.
+      // The same for single entries without a run.
       let context = try host.context("loop")
       _ = try monitored { () throws(ExecError) in try context.exec() }
       context.ret(UInt64(0))
@@ -68,13 +68,14 @@ var stopCases: [Case] {
       thread.join()
     },
     Case("stop-and-run-on") { (host) throws(Failure) in
-      // Stopped in the middle of its own code again and again, it computes what it would have computed.
+      // Stopped repeatedly in its own code, it still computes the right result.
       let context = try host.registers(400)
       let stops = try stopAndRunOn(context) { 500 + 97 * $0 }
       say("note stop-and-run-on: \(stops) stops")
     },
     Case("stop-and-sleep-on") { (host) throws(Failure) in
-      // A call that was under way is ended after the stop: the applet itself checks how long it slept, and the answer.
+      // A call in progress is completed after the stop: the applet itself checks the duration of its sleep, and the
+      // result.
       let context = try host.context("sleep", ["100"])
       for _ in 0..<3 {
         let runner = try Runner(context)
@@ -124,9 +125,9 @@ var stopCases: [Case] {
       try expect(!context.waitUntilDone(deadline: start + 20_000_000), "done although it runs")
       try expect(Clock.monotonic - start >= 20_000_000, "waiting ended before its deadline")
       let isDone = Flag()
-      let thread = try started {
+      let thread = try started { [stopper = context.stopper] in
         // Without a deadline.
-        if context.waitUntilDone() { isDone.set() }
+        if stopper.waitUntilDone() { isDone.set() }
       }
       sleepFor(microseconds: 5000)
       try expect(!isDone.isSet, "done although it runs")
@@ -140,9 +141,9 @@ var stopCases: [Case] {
 
 /// A thread that stops a context after a few milliseconds.
 private func stopper(of context: ExecCtx, _ isStopped: Flag) throws(Failure) -> Thread {
-  try started {
+  try started { [stopper = context.stopper] in
     sleepFor(microseconds: 5000)
-    context.stop()
+    stopper.stop()
     isStopped.set()
   }
 }
@@ -164,7 +165,7 @@ private func stopAfterFirstCall(_ context: ExecCtx, microseconds: Int = 5000) th
   context.handler = nil
 }
 
-/// A thousand stops of guests that spin, sleep and call, each at another moment; prints how long they took.
+/// A thousand stops of guests that loop, sleep and make calls, each at another moment; prints how long they took.
 private func thousandStops(_ host: Host) throws(Failure) {
   for name in ["loop", "sleep-call", "call-loop"] {
     let latencies = try stops(334, of: try host.context(name)).sorted()
@@ -175,18 +176,21 @@ private func thousandStops(_ host: Host) throws(Failure) {
   }
 }
 
-/// Stops a context again and again, always run by the same thread: where another one takes a vCPU over, the kernel first
-/// waits for every processor to have been through its scheduler, some ten milliseconds on arm64.
+/// Stops a context repeatedly, which is always run by the same thread: if a vCPU changes its thread, the kernel first
+/// waits for a grace period of RCU, some ten milliseconds on arm64.
 /// - Returns: microseconds from each stop to the end of the run.
 private func stops(_ count: Int, of context: ExecCtx) throws(Failure) -> [Int64] {
   let begun = Flag()
   let ended = Flag()
   let failures = Flag()
   let endedAt = Flag()
+  // Only this thread uses it until it is joined, except for its stopper.
+  nonisolated(unsafe) let runner = context
+  let stopper = context.stopper
   let thread = try started {
     for round in 0..<count {
       while begun.number <= round { sleepFor(microseconds: 50) }
-      if run(context) != .success(.stopped) { failures.set() }
+      if run(runner) != .success(.stopped) { failures.set() }
       endedAt.number = Int(Clock.monotonic)
       ended.add(1)
     }
@@ -196,10 +200,10 @@ private func stops(_ count: Int, of context: ExecCtx) throws(Failure) -> [Int64]
   for round in 0..<count {
     begun.add(1)
     random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-    // Some before the thread has got anywhere.
+    // Some occur before the thread has started the run.
     if round % 10 != 9 { sleepFor(microseconds: Int(random >> 33 % 3000)) }
     let start = Clock.monotonic
-    context.stop()
+    stopper.stop()
     try ended.wait { $0 > round }
     latencies.append(max(Int64(endedAt.number) - start, 0) / 1000)
   }

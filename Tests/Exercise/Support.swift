@@ -13,7 +13,7 @@ struct Failure: Error {
   init(_ why: String) { self.why = why }
 }
 
-/// Fails the case unless it is so.
+/// Fails the case unless the condition is true.
 func expect(_ isSo: Bool, _ why: @autoclosure () -> String) throws(Failure) { if !isSo { throw Failure(why()) } }
 
 /// Fails the case unless the two numbers are equal.
@@ -21,7 +21,7 @@ func equal<Number: FixedWidthInteger>(_ found: Number, _ wanted: Number, _ what:
   if found != wanted { throw Failure("\(what.description) is \(found), not \(wanted)") }
 }
 
-/// The kernel, with a count of what is asked of it.
+/// The kernel, with counters of its calls.
 final class CountingKernel: Kernel {
   private let linux = LinuxKernel()
   private(set) var runs = 0
@@ -30,7 +30,7 @@ final class CountingKernel: Kernel {
   func open(_ path: UnsafePointer<CChar>, flags: Int32) -> Int { linux.open(path, flags: flags) }
   func close(_ descriptor: Int32) -> Int { linux.close(descriptor) }
   func ioctl(_ descriptor: Int32, _ request: UInt, _ argument: UInt) -> Int {
-    // Contexts of several threads share it; only cases with one look at the counts.
+    // Contexts with several threads share it; only cases with one thread read the counters.
     if request == LINUX_KVM_RUN { runs &+= 1 } else { otherControls &+= 1 }
     return linux.ioctl(descriptor, request, argument)
   }
@@ -40,13 +40,13 @@ final class CountingKernel: Kernel {
   func unmap(_ address: UnsafeMutableRawPointer, length: Int) -> Int { linux.unmap(address, length: length) }
 }
 
-/// What every case works with.
+/// The common state of all cases.
 final class Host {
   let kernel = CountingKernel()
   let system: System
   let architecture: Architecture
   let transport: ExecCtx.Transport?
-  /// The folder of the applets.
+  /// The directory of the applets.
   let guests: String
   let null: Int32
 
@@ -59,7 +59,7 @@ final class Host {
     do { system = try System(kernel: kernel) } catch { throw Failure(error.description) }
   }
 
-  /// A context of an applet by its name. Its output goes nowhere, its input is at its end, unless said otherwise.
+  /// A context of an applet by its name. By default its output is discarded, and its input is at its end.
   func context(
     _ name: String, _ arguments: [String] = [], output: Int32? = nil, input: Int32? = nil,
     memory: UInt64 = SecureLayout.defaultMemory
@@ -82,22 +82,20 @@ final class Host {
     }
   }
 
-  /// The applet `registers`, which keeps all registers in use for so many rounds.
+  /// The applet `registers`, which uses all registers for a number of rounds.
   func registers(_ rounds: Int) throws(Failure) -> ExecCtx { try context("registers", registersArguments(rounds)) }
 
-  /// On emulated riscv64 boards a guest's fcsr is now and then zero once its thread has lost the processor, which copies
-  /// differ by. So there it stays zero.
+  /// On emulated riscv64 boards a guest's fcsr is sometimes zero after its thread was preempted, which makes copies
+  /// differ. So it stays zero there.
   func registersArguments(_ rounds: Int) -> [String] {
     architecture == .arm64 ? ["\(rounds)"] : ["\(rounds)", "0"]
   }
 
-  /// Copies of a context, set as its shadows.
+  /// Makes copies of a context and sets them as its shadows.
   func addShadows(_ count: Int, to context: ExecCtx, parallel: Bool = false) throws(Failure) {
-    do throws(KVMError) {
-      var shadows: [ExecCtx] = []
-      for _ in 0..<count { shadows.append(try context.clone(on: system)) }
-      try context.setShadows(shadows, parallel: parallel)
-    } catch { throw Failure(error.description) }
+    var shadows: [ExecCtx] = []
+    for _ in 0..<count { shadows.append(try clone(of: context)) }
+    do { try context.setShadows(shadows, parallel: parallel) } catch { throw Failure(error.description) }
   }
 
   func clone(of context: ExecCtx) throws(Failure) -> ExecCtx {
@@ -113,7 +111,7 @@ final class Host {
   }
 }
 
-/// Whether a text has another one in it.
+/// Whether a text contains another one.
 func has(_ text: String, _ part: String) -> Bool {
   let (text, part) = (Array(text.utf8), Array(part.utf8))
   guard part.count <= text.count else { return false }
@@ -137,7 +135,7 @@ func run(_ context: ExecCtx) -> Ending {
   do throws(ExecError) { return .success(try context.run()) } catch { return .failure(error) }
 }
 
-/// Runs a context and fails the case unless it ends so.
+/// Runs a context and fails the case unless it has this outcome.
 func expectRun(_ context: ExecCtx, _ wanted: Outcome = .exited(status: 0)) throws(Failure) {
   try expectEnding(run(context), .success(wanted))
 }
@@ -146,10 +144,16 @@ func expectEnding(_ found: Ending, _ wanted: Ending) throws(Failure) {
   if found != wanted { throw Failure("it ended so: \(text(found)); not so: \(text(wanted))") }
 }
 
-/// Calls `body`, and makes a failure of what it throws.
+/// Calls `body`, and turns its error into a failure.
 @discardableResult
 func monitored<Value>(_ body: () throws(ExecError) -> Value) throws(Failure) -> Value {
   do { return try body() } catch { throw Failure(error.description) }
+}
+
+extension ExecCtx {
+  /// A general register that exists.
+  func value(of number: Int) -> UInt64 { (try? register(number)) ?? 0 }
+  func setValue(of number: Int, _ value: UInt64) { try? setRegister(number, value) }
 }
 
 /// A flag that threads share.
@@ -164,7 +168,7 @@ final class Flag: Sendable {
   func set() { add(1) }
   func add(_ more: Int) { value.add(more, ordering: .sequentiallyConsistent) }
 
-  /// Waits until it is set, or has a number as wanted.
+  /// Waits until it is set, or has the expected number.
   func wait(seconds: Int64 = 20, _ isSo: (Int) -> Bool = { $0 != 0 }) throws(Failure) {
     let end = Clock.monotonic + seconds * 1_000_000_000
     while !isSo(number) {
@@ -186,13 +190,13 @@ final class Runner: @unchecked Sendable {
   private var thread: Thread?
   /// Written by the thread before it ends, read after it was joined.
   private var ending: Ending = .success(.stopped)
-  /// CLOCK_MONOTONIC nanoseconds at which the run had ended.
+  /// The CLOCK_MONOTONIC time in nanoseconds at which the run ended.
   private(set) var endedAt: Int64 = 0
 
   init(_ context: ExecCtx) throws(Failure) {
     self.context = context
     thread = try started { [self] in
-      ending = run(context)
+      ending = run(self.context)
       endedAt = Clock.monotonic
     }
   }
@@ -206,17 +210,17 @@ final class Runner: @unchecked Sendable {
     return ending
   }
 
-  /// Stops it, and fails the case unless it ends so.
+  /// Stops it, and fails the case unless it has this outcome.
   func expectStop() throws(Failure) {
     context.stop()
     try expectEnding(try end(), .success(.stopped))
   }
 }
 
-/// Stops a context again and again, and runs it on each time, until it exits with status 0.
-/// - Parameter pause: microseconds before the stop of that number, from 0. It grows: a machine so slow that the context never
-///   gets ahead between two stops would go on for ever.
-/// - Returns: how many stops it took.
+/// Stops a context repeatedly, and runs it again each time, until it exits with status 0.
+/// - Parameter pause: microseconds before the stop with this number, from 0. It must grow: on a slow machine the
+///   context might otherwise make no progress between two stops.
+/// - Returns: the number of stops.
 func stopAndRunOn(_ context: ExecCtx, pause: (Int) -> Int) throws(Failure) -> Int {
   for stops in 0..<20000 {
     let runner = try Runner(context)
@@ -246,7 +250,7 @@ final class Pipe {
     close(writing)
   }
 
-  /// What has been written to it, at most 64 KiB.
+  /// The data that has been written to it, at most 64 KiB.
   func contents() -> String {
     _ = exercise_nonblocking(reading)
     var bytes = [UInt8](repeating: 0, count: 65536)
@@ -260,7 +264,7 @@ final class Pipe {
   }
 }
 
-/// What the process holds that a case must give back.
+/// Resources of the process that a case must release.
 struct Holdings: Equatable {
   let descriptors = exercise_descriptors()
   let threads = exercise_threads()

@@ -1,5 +1,4 @@
 import Applet
-import AppletABI
 import Machine
 import Monitor
 import Platform
@@ -13,10 +12,10 @@ var transferCases: [Case] {
       let stack = context.memory.layout.stack
       let start = stack.lowerBound - context.memory.layout.slot.lowerBound
       func name(_ address: UInt64, _ count: UInt64) {
-        context.setRegister(host.architecture.callRegister + 1, address)
-        context.setRegister(host.architecture.callRegister + 2, count)
+        context.setValue(of: host.architecture.callRegister + 1, address)
+        context.setValue(of: host.architecture.callRegister + 2, count)
       }
-      // What it hands over, in two calls, is read as it comes, in pieces of the reader's size.
+      // Data that it sends with two calls is read in parts of the reader's size.
       try monitored { () throws(ExecError) in try context.poke(start, Array("hello, world".utf8)) }
       for (address, count) in [(stack.lowerBound, 5), (stack.lowerBound + 5, 7)] as [(UInt64, UInt64)] {
         name(address, count)
@@ -31,7 +30,7 @@ var transferCases: [Case] {
         text += piece.prefix(count)
       }
       try expect(text == Array("hello, world".utf8), "it read other bytes")
-      // What it is answered waits until it is fetched, as much as fits a time.
+      // The response is kept until it is fetched, as much of it as fits each time.
       try monitored { () throws(ExecError) in try context.write(Array("answer".utf8)) }
       name(stack.upperBound - 4, 4)
       try equal(try monitored { () throws(ExecError) in try context.flush(errno: .brokenPipe) }, 0, "bytes placed")
@@ -43,7 +42,7 @@ var transferCases: [Case] {
         try expect(Array(placed) == Array(wanted.utf8), "other bytes were placed")
       }
       context.close()
-      // The last byte of memory is inside, the one behind it is not.
+      // The last byte of memory is valid, the one after it is not.
       let end = context.memory.regions.last?.range.upperBound ?? 0
       for count in [0, 1, 8] as [UInt64] {
         name(end - count, count)
@@ -61,7 +60,7 @@ var transferCases: [Case] {
       try refused(.access) { () throws(ExecError) in try context.flush(errno: nil) }
     },
     Case("rpc") { (host) throws(Failure) in
-      // Requests whole, in two calls, two in one call; responses in one call, or by the byte.
+      // Complete requests, in two calls, two in one call; responses in one call, or byte by byte.
       let answer = #"{"id":0,"result":"hello","error":null}"# + "\n"
       for (arguments, more) in [
         ([], ""), (["--read=1"], ""), (["--read=7"], ""), (["--split"], ""), (["--split", "--read=3"], ""),
@@ -70,7 +69,7 @@ var transferCases: [Case] {
         for shadows in [0, 1] {
           let output = try Pipe()
           let context = try host.context("rpc-echo", arguments, output: output.writing)
-          context.server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
+          try? context.server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
           if shadows > 0 { try host.addShadows(shadows, to: context) }
           try expectRun(context)
           let text = output.contents()
@@ -79,22 +78,22 @@ var transferCases: [Case] {
       }
     },
     Case("rpc-server") { (host) throws(Failure) in
-      // Methods by name, with arguments and answers of their types; an error reaches the caller.
+      // Methods by name, with arguments and results of their types; an error reaches the caller.
       for (register, wanted) in [
         (
-          { (server: Server) in server.register("RPC.Echo") { (text: String) throws(RPCError) -> Int64 in 42 } },
+          { (server: Server) in try? server.register("RPC.Echo") { (text: String) throws(RPCError) -> Int64 in 42 } },
           #"{"id":0,"result":42,"error":null}"#
         ),
         (
-          { $0.register("RPC.Echo") { (_: String) throws(RPCError) -> Bool in throw RPCError("no \"echo\"") } },
+          { try? $0.register("RPC.Echo") { (_: String) throws(RPCError) -> Bool in throw RPCError("no \"echo\"") } },
           #"{"id":0,"result":null,"error":"no \"echo\""}"#
         ),
         (
-          { $0.register("RPC.Echo") { (number: Int64) throws(RPCError) -> Int64 in number } },
+          { try? $0.register("RPC.Echo") { (number: Int64) throws(RPCError) -> Int64 in number } },
           #"{"id":0,"result":null,"error":"json: cannot unmarshal string into Go value of type int64"}"#
         ),
         (
-          { $0.register("RPC.Other") { (text: String) throws(RPCError) -> String in text } },
+          { try? $0.register("RPC.Other") { (text: String) throws(RPCError) -> String in text } },
           #"{"id":0,"result":null,"error":"rpc: can't find method RPC.Echo"}"#
         ),
         ({ _ in }, #"{"id":0,"result":null,"error":"rpc: can't find service RPC.Echo"}"#),
@@ -108,7 +107,7 @@ var transferCases: [Case] {
       }
     },
     Case("memory") { (host) throws(Failure) in
-      // Read and written by the guest's addresses, below its main memory too.
+      // Read and written by guest address, also below its main memory.
       let context = try host.context("obey")
       let page = try host.sharedMemory(hostPage)
       let place: UInt64 = 0x7000_0000
@@ -127,7 +126,7 @@ var transferCases: [Case] {
       try refused(.access) { () throws(ExecError) in _ = try context.readMemory(at: text, count: 8, for: .write) }
     },
     Case("poke") { (host) throws(Failure) in
-      // What the monitor writes, all copies read.
+      // All copies read what the monitor writes.
       for shadows in [0, 2] {
         let context = try host.context("obey")
         if shadows > 0 { try host.addShadows(shadows, to: context) }

@@ -2,6 +2,7 @@ import CFaults
 import CLinux
 import Control
 import JSON
+import Launch
 import Machine
 import Monitor
 import Platform
@@ -9,14 +10,14 @@ import TestSupport
 
 @testable import Supervisor
 
-/// What a daemon and its workers do: a worker is this program once more, with a scripted kernel of its own.
+/// The daemon and its workers: a worker is another instance of this program, with a scripted kernel of its own.
 extension Path {
   static var daemonStart: Path {
     Path(name: "daemon: start and end of an applet", variants: [Variant.all[2]]) { _, _, stage throws(PathError) in
       try serve(stage, faults: "none", begin: stage.begin) { client throws(PathError) in
         _ = try client.call("Start", startParameters(stage, Variant.all[2]))
         let state = try client.call("Wait", named)["state"]
-        // A worker that cannot tell how it ended, or be told from others, is told of as lost or failed.
+        // A worker that cannot record its end or its identity is reported as lost or failed.
         return state == nil ? "no state" : "ended"
       }
     }
@@ -34,7 +35,7 @@ extension Path {
     }
   }
 
-  /// The worker's own start: the plan of failures goes along in its words.
+  /// The worker is started with the fault plan in its arguments.
   static var workerStart: Path {
     var path = Path(name: "worker: start, run, end", variants: Variant.systemMode) {
       _, variant, stage throws(PathError) in
@@ -42,7 +43,7 @@ extension Path {
         _ = try client.call("Start", startParameters(stage, variant))
         let reply = try client.call("Wait", named)
         guard let end = reply["end"] else { return "no end" }
-        // How a run came to fail is what its client is told.
+        // The client gets the reason of a failed run.
         guard end["code"] == .integer(5) else { throw .control(String(decoding: end.encoded ?? [], as: UTF8.self)) }
         return "exited 5"
       }
@@ -54,21 +55,23 @@ extension Path {
   private static let named: JSONValue = .object([JSONMember("name", .string("test"))])
 
   private static func startParameters(_ stage: Stage, _ variant: Variant) -> JSONValue {
+    var guest = GuestRequest()
+    guest.memory = 1 << 20
     var request = StartRequest()
     request.name = "test"
     request.image = stage.image(variant)
-    request.memory = 1 << 20
+    if let spec = try? GuestSpec(guest) { request.guest = spec }
     request.hasInput = true
     return request.json
   }
 
-  /// Makes a daemon, does something to it as a client, and ends it with all that it has.
+  /// Starts a daemon, uses it as a client, and ends it with all of its processes.
   private static func serve(
     _ stage: Stage, faults: String, variant: Variant = Variant.all[2], script: String = "exit", begin: () -> Void = {},
     _ body: (Conversation) throws(PathError) -> String
   ) throws(PathError) -> String {
     // Its log goes to standard error.
-    let errors = linux_duplicate(STDERR_FILENO)
+    let errors = linux_dup(STDERR_FILENO)
     let nothing = linux_open("/dev/null", O_WRONLY, 0)
     dup2(Int32(nothing), STDERR_FILENO)
     defer {
@@ -77,8 +80,8 @@ extension Path {
     }
     var options = DaemonOptions()
     options.socket = stage.socket
-    options.state = stage.folder
-    options.workerWords = ["faults", "worker", "\(variant.architecture.name)", script, stage.list, faults]
+    options.state = stage.directory
+    options.workerArguments = ["faults", "worker", "\(variant.architecture.name)", script, stage.list, faults]
     options.isSandboxed = false
     begin()
     let daemon: Daemon
@@ -86,17 +89,17 @@ extension Path {
     defer {
       stage.pause()
       let end = Clock.monotonic + 5_000_000_000
-      for applet in daemon.applets { applet.kill(SIGKILL) }
-      while daemon.applets.contains(where: { $0.state.isAlive }), Clock.monotonic < end { daemon.step(for: 10_000_000) }
-      for applet in daemon.applets { applet.folder.remove() }
+      for applet in daemon.applets { applet.phase.process?.signal(SIGKILL) }
+      while daemon.applets.contains(where: { $0.phase.isAlive }), Clock.monotonic < end { daemon.step(for: 10_000_000) }
+      for applet in daemon.applets { applet.directory.remove() }
       unlink(stage.socket)
-      rmdir(stage.folder)
+      rmdir(stage.directory)
     }
     return try body(try Conversation(daemon, stage.socket))
   }
 }
 
-/// A client that lives on the daemon's own thread, and lets it work while it waits.
+/// A client on the daemon's own thread, which lets the daemon work while it waits.
 private final class Conversation {
   private let daemon: Daemon
   private let descriptor: Int32
@@ -117,11 +120,11 @@ private final class Conversation {
     while Clock.monotonic < end {
       daemon.step(for: 100_000_000)
       let count = input.fill { client_receive(descriptor, $0.baseAddress, $0.count) }
-      // The daemon leaves a client that it cannot talk to.
+      // The daemon closes the connection of a client with which it cannot communicate.
       if count == 0 { throw .left }
       guard case .message(let bytes) = input.next() else { continue }
       guard let reply = Reply(message: bytes) else { throw .broken("what the daemon sends is no reply") }
-      if let complaint = reply.complaint { throw .control(complaint) }
+      if let errorText = reply.errorText { throw .control(errorText) }
       return reply.parameters
     }
     throw .broken("\(method) is not answered")

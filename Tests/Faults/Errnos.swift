@@ -2,9 +2,9 @@ import CFaults
 import CLinux
 import TestSupport
 
-/// What the manual pages and Documentation/virt/kvm/api.rst say that a call may fail with.
+/// The errors of calls, from the manual pages and Documentation/virt/kvm/api.rst.
 enum Errnos {
-  /// Of KVM's part: open(2), mmap(2), and ioctl(2) with what api.rst adds for the request.
+  /// For KVM: open(2), mmap(2), and ioctl(2) with those that api.rst adds for the request.
   static func of(_ call: FaultPlan.Call) -> [Int32] {
     switch call {
     case .open: [EACCES, EBUSY, EINTR, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENXIO, EPERM, ETXTBSY]
@@ -13,7 +13,7 @@ enum Errnos {
     }
   }
 
-  /// api.rst, 4: "errors that apply to every ioctl", and EIO of a machine whose process has changed.
+  /// api.rst, 4: "errors that apply to every ioctl", and EIO for a VM of another process.
   private static let everyRequest = [EBADF, EFAULT, EINVAL, ENOTTY, ENOMEM, EPERM, EINTR, EAGAIN, EIO, ENXIO]
 
   private static func additional(_ request: UInt) -> [Int32] {
@@ -28,12 +28,13 @@ enum Errnos {
     case LINUX_KVM_CREATE_DEVICE: [EEXIST, EMFILE, ENFILE, ENODEV]
     case LINUX_KVM_GET_DEVICE_ATTR: [ENODEV, EBUSY]
     case LINUX_KVM_IOEVENTFD: [EEXIST, ENOENT, ENOSPC]
+    case LINUX_KVM_SET_VCPU_EVENTS: [ENOENT]
     case LINUX_KVM_RUN: [ENOEXEC, ENOSYS, EOPNOTSUPP, EHWPOISON, ENODEV, EBUSY]
     default: []
     }
   }
 
-  /// Of the rest of the kernel.
+  /// For the rest of the kernel.
   static func of(_ call: host_call) -> [Int32] {
     switch call {
     case HOST_OPEN: [EACCES, EINTR, EIO, EISDIR, ELOOP, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENXIO, EPERM]

@@ -6,7 +6,7 @@ import TestSupport
 
 @testable import Supervisor
 
-/// The files that guests cause writes to: a console with a history, values, a disk.
+/// Files to which guests cause writes: a console with a history, values, a disk.
 extension Path {
   static var files: Path {
     Path(name: "output, values, a disk", variants: [Variant.all[2]]) { kernel, _, stage throws(PathError) in
@@ -20,7 +20,7 @@ extension Path {
       keep(in: values.descriptor)
       try transfer(disk.path, kernel)
       stage.pause()
-      // A change is there, or nothing of it: whatever failed.
+      // A change is applied completely or not at all, whatever failed.
       let kept = ValueStore(values.descriptor)
       guard kept.keys.allSatisfy({ kept.get($0) == .string("value of \($0)") }) else {
         throw .broken("values are torn")
@@ -29,7 +29,7 @@ extension Path {
     }
   }
 
-  /// More than the history, which is to be forgotten in its beginning where that can be done.
+  /// More than the history, whose beginning is to be discarded if possible.
   private static func write(to file: Int32) throws(Errno) {
     let output = Console(descriptor: file)
     output.history = 64 << 10
@@ -51,7 +51,7 @@ extension Path {
     }
   }
 
-  /// A write, a flush and a read, each answered, done or failed.
+  /// A write, a flush and a read, each of which is answered as successful or failed.
   private static func transfer(_ path: String, _ kernel: ScriptedKernel) throws(PathError) {
     let base: UInt64 = 0x8000_0000
     let memory: DeviceMemory
@@ -64,7 +64,8 @@ extension Path {
         path: path, isReadOnly: false, serial: "faults", memory: memory, interrupt: Silence(), kernel: kernel,
         complain: { _ in })
     } catch { throw .linux(.disk(0, error)) }
-    func set(_ offset: UInt64, _ value: UInt64) { device.store(offset, length: 4, value: value) }
+    let transport = VirtioMMIO(device)
+    func set(_ offset: UInt64, _ value: UInt64) { transport.store(offset, length: 4, value: value) }
     for (register, value) in [
       (0x70, 1), (0x70, 3), (0x24, 1), (0x20, 1), (0x70, 11), (0x30, 0), (0x38, 8), (0x80, base), (0x90, base + 0x1000),
       (0xa0, base + 0x2000), (0x44, 1), (0x70, 15),
@@ -73,7 +74,7 @@ extension Path {
       memory.bytes.storeBytes(of: value, toByteOffset: offset, as: Value.self)
     }
     for (number, type) in [1, 4, 0].enumerated() as EnumeratedSequence<[UInt32]> {
-      // Header, data and status, of which a flush has no data.
+      // Header, data and status; a flush has no data.
       put((type, UInt32(0), UInt64(1)), at: 0x3000)
       put(UInt8(0xff), at: 0x5000)
       let flags: UInt64 = type == 0 ? 3 : 1
@@ -94,7 +95,7 @@ extension Path {
     func setLevel(_ isHigh: Bool) {}
   }
 
-  /// A new file, which is there before anything fails.
+  /// A new file, created before calls fail.
   private struct Scratch {
     let path: String
     let descriptor: Int32

@@ -5,7 +5,7 @@ import Monitor
 import Platform
 import TestSupport
 
-/// Linux guests: the machine with its interrupt controller and devices, the I/O thread, and processors on threads of their own.
+/// Linux guests: the VM with its interrupt controller and devices, the I/O thread, and CPUs on threads of their own.
 extension Path {
   static var linuxStart: Path {
     Path(name: "Linux: start", variants: Variant.systemMode) { kernel, variant, stage throws(PathError) in
@@ -26,7 +26,7 @@ extension Path {
           { $0.exit(LINUX_KVM_EXIT_SYSTEM_EVENT.rawValue) { $0.system_event.type = 1 } },
         ]
       kernel.program = { guest in
-        guard guest.processor.number == 0 else { return guest.spin() }
+        guard guest.cpu.number == 0 else { return guest.spin() }
         return guest.entry < steps.count ? steps[guest.entry](guest) : -Int(ENODATA)
       }
       stage.begin()
@@ -37,9 +37,9 @@ extension Path {
   static var linuxStop: Path {
     Path(name: "Linux: stop by a signal", variants: Variant.systemMode) { kernel, variant, stage throws(PathError) in
       let machine = try makeLinux(kernel, variant, stage)
-      // It is as if the user had ended it while it ran; where the signal's way fails, its time is up.
+      // As if the user had stopped it during the run; if the signal cannot be set up, its deadline ends it.
       kernel.program = { guest in
-        if guest.processor.number == 0, guest.entry == 0 { raise(SIGUSR2) }
+        if guest.cpu.number == 0, guest.entry == 0 { raise(SIGUSR2) }
         return guest.spin()
       }
       stage.begin()
@@ -60,8 +60,8 @@ extension Path {
     kernel.capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue] = 40
     var options = LinuxOptions(kernel: stage.kernel(variant))
     options.initrd = stage.disk
-    options.processors = 2
-    options.memory = LinuxLayout.leastMemory
+    options.cpus = 2
+    options.memory = LinuxLayout.minMemory
     options.disks = [.init(path: stage.disk, isReadOnly: true), .init(path: stage.disk, isReadOnly: true)]
     options.ports = [.init(name: "port", end: .socket(path: stage.socket))]
     options.input = stage.input

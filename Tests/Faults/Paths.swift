@@ -7,7 +7,7 @@ import Monitor
 import Platform
 import TestSupport
 
-/// How contexts are made.
+/// The ways to make contexts.
 struct Variant {
   let name: String
   let architecture: Architecture
@@ -18,23 +18,23 @@ struct Variant {
     Variant(name: "arm64, mmio", architecture: .arm64, transport: .mmio),
     Variant(name: "riscv64", architecture: .riscv64, transport: nil),
   ]
-  /// Those of guests in system mode, which call in one way on each.
+  /// Those of guests in system mode, which have one transport on each architecture.
   static let systemMode = [all[0], all[2]]
 }
 
-/// The typed errors of the paths, told apart by the errno that they carry.
+/// The typed errors of the paths, distinguished by their errno.
 enum PathError: Error {
   case load(LoadError)
   case kvm(KVMError)
   case exec(ExecError)
   case region(RegionError)
-  case connect(ConnectError)
+  case attach(AttachError)
   case linux(LinuxError)
-  /// What a daemon answers, or cannot begin for; in words.
+  /// An error of a daemon at its start or in a reply, as text.
   case control(String)
-  /// The daemon has left its client.
+  /// The daemon has closed the client's connection.
   case left
-  /// The path itself found something wrong: state that is neither the one before nor the one behind.
+  /// The path itself detected an error: a state that is neither the old nor the new one.
   case broken(String)
 
   var text: String {
@@ -43,7 +43,7 @@ enum PathError: Error {
     case .kvm(let error): error.description
     case .exec(let error): error.description
     case .region(let error): error.description
-    case .connect(let error): error.description
+    case .attach(let error): error.description
     case .linux(let error): error.description
     case .control(let text): text
     case .left: "the daemon has left"
@@ -51,33 +51,41 @@ enum PathError: Error {
     }
   }
 
+  /// Whether the guest is said to have ended its run by an access.
+  var isGuests: Bool {
+    switch self {
+    case .exec(.fault), .linux(.access): true
+    default: false
+    }
+  }
+
   var errno: Errno? {
     switch self {
     case .load(.image(.unreadable(let errno))): errno
     case .load(.kvm(let error)), .kvm(let error), .exec(.kvm(let error)), .region(.kvm(let error)),
-      .connect(.region(_, .kvm(let error))), .linux(.kvm(let error)):
+      .attach(.region(_, .kvm(let error))), .linux(.kvm(let error)):
       switch error {
       case .unavailable(let errno), .failed(_, let errno): errno
       case .version: nil
       }
-    case .exec(.output(let errno)), .exec(.input(let errno)), .exec(.host(let errno)), .connect(.host(let errno)),
+    case .exec(.output(let errno)), .exec(.input(let errno)), .exec(.host(let errno)), .attach(.host(let errno)),
       .linux(.kernel(.unreadable(let errno))), .linux(.initrd(let errno)), .linux(.disk(_, .unreadable(let errno))),
       .linux(.port(_, let errno)), .linux(.host(let errno)), .linux(.output(let errno)):
       errno
-    // That is what the lock says.
+    // The lock is held.
     case .linux(.disk(_, .inUse)): Errno(EAGAIN)
     default: nil
     }
   }
 }
 
-/// Something that Swiftlet does, from the resources that it takes to their release.
+/// An operation of Swiftlet, from the allocation of its resources to their release.
 struct Path {
   let name: String
   var variants = Variant.all
-  /// Whether it is a worker of a daemon's that fails.
+  /// Whether the fault occurs in a worker of a daemon.
   var isInWorker = false
-  /// Calls its argument when what may fail begins, and answers what it came to.
+  /// Calls its argument when calls may begin to fail, and returns the result.
   let body: (ScriptedKernel, Variant, Stage) throws(PathError) -> String
 
   static var all: [Path] {
@@ -95,16 +103,25 @@ struct Path {
     }
   }
 
+  /// Two copies, set as shadows.
+  private static func setShadows(
+    of context: ExecCtx, _ system: borrowing System, parallel: Bool = false
+  ) throws(PathError) {
+    let shadows: [ExecCtx]
+    do { shadows = [try context.clone(on: system), try context.clone(on: system)] } catch { throw .kvm(error) }
+    do { try context.setShadows(shadows, parallel: parallel) } catch {
+      guard case .kvm(let error) = error else { throw .broken(error.description) }
+      throw .kvm(error)
+    }
+  }
+
   private static var copies: Path {
     Path(name: "copy") { kernel, variant, stage throws(PathError) in
       let context = try makeContext(kernel, variant, stage)
       try addRegion(context, at: 0x4000_0000, kernel)
       let system = try makeSystem(kernel)
       stage.begin()
-      do throws(KVMError) {
-        let shadows = [try context.clone(on: system), try context.clone(on: system)]
-        try context.setShadows(shadows)
-      } catch { throw .kvm(error) }
+      try setShadows(of: context, system)
       return "\(context.shadows.count) shadows"
     }
   }
@@ -113,16 +130,14 @@ struct Path {
     Path(name: "memory regions") { kernel, variant, stage throws(PathError) in
       let context = try makeContext(kernel, variant, stage)
       let system = try makeSystem(kernel)
-      do throws(KVMError) {
-        try context.setShadows([try context.clone(on: system), try context.clone(on: system)])
-      } catch { throw .kvm(error) }
+      try setShadows(of: context, system)
       let page = UInt64(linux_page_size())
       var before = try agreed(context, kernel)
       stage.begin()
       func step(_ change: () throws(RegionError) -> Void) throws(PathError) {
         do throws(RegionError) { try change() } catch {
           stage.pause()
-          // What failed has changed nothing, in no copy and not in the kernel.
+          // A failure has changed nothing, in no copy and not in the kernel.
           guard try agreed(context, kernel) == before else {
             throw .broken("a change that failed left something behind")
           }
@@ -157,9 +172,7 @@ struct Path {
       stage.input("some input")
       let context = try makeContext(kernel, variant, stage)
       let system = try makeSystem(kernel)
-      do throws(KVMError) {
-        try context.setShadows([try context.clone(on: system), try context.clone(on: system)], parallel: true)
-      } catch { throw .kvm(error) }
+      try setShadows(of: context, system, parallel: true)
       kernel.script(everyCall(heap: context.memory.layout.heap.lowerBound))
       stage.begin()
       return try finish(context, stage)
@@ -170,16 +183,16 @@ struct Path {
     Path(name: "stop and run on") { kernel, variant, stage throws(PathError) in
       let context = try makeContext(kernel, variant, stage)
       let id = variant.architecture == .arm64 ? ARM64.x(5) : RISCV64.x(5)
-      kernel.processors[0].setRegister(id, 0x1234)
+      kernel.cpus[0].setRegister(id, 0x1234)
       kernel.program = { $0.spin(pc: 0x8000_0048) }
       stage.begin()
-      return try stopAndRunOn(context, stage) { kernel.program = { $0.call(APPLET_CALL_EXIT, 3) } }
+      return try stopAndRunOn(context, stage) { kernel.program = { $0.call(APPLET_CALL_EXIT_STATUS, 3) } }
     }
   }
 
   // MARK: Parts
 
-  /// A guest that makes every call there is once.
+  /// A guest that makes every call once.
   private static func everyCall(heap: UInt64) -> [(Guest) -> Int] {
     [
       { guest in
@@ -201,13 +214,13 @@ struct Path {
       { $0.call(APPLET_CALL_REGION, 0, heap + 0x600) },
       { $0.call(APPLET_CALL_ARGUMENTS, heap + 0x700, 100) },
       { $0.call(APPLET_CALL_COUNTER) },
-      { $0.call(APPLET_CALL_EXIT, 5) },
+      { $0.call(APPLET_CALL_EXIT_STATUS, 5) },
     ]
   }
 
-  /// Stops a guest that spins before it begins, then amid its own code by a deadline, then lets it run to its end.
-  /// - Parameter end: makes the guest exit from now on. On a busy host the deadline comes before its first entry: what it
-  ///   does hangs on the run, not on its entries.
+  /// Stops a looping guest before it begins, then in its own code by a deadline, then runs it to its end.
+  /// - Parameter end: makes the guest exit from now on. On a busy host the deadline comes before its first entry, so
+  ///   the script depends on the run, not on the number of entries.
   static func stopAndRunOn(_ context: ExecCtx, _ stage: Stage, end: () -> Void) throws(PathError) -> String {
     context.stop()
     var outcomes = try finish(context, stage)
@@ -268,7 +281,7 @@ struct Path {
     }
   }
 
-  /// The regions, which must be the same in every copy, and the memory slots, which must fit them.
+  /// The regions, which must be equal in every copy, and the memory slots, which must match them.
   private static func agreed(_ context: ExecCtx, _ kernel: ScriptedKernel) throws(PathError) -> String {
     func text(_ context: ExecCtx) -> String {
       context.memory.regions.map { "\($0.range) \($0.access.rawValue)" }.joined(separator: ", ")
@@ -278,7 +291,7 @@ struct Path {
       throw .broken("the copies' memory differs: \(own) and \(text(copy))")
     }
     let pieces = Set([context.memory.slot] + context.memory.added.map { $0.range })
-    for machine in kernel.processors.map({ $0.machine }) {
+    for machine in kernel.cpus.map({ $0.machine }) {
       let slots = Set(machine.slots.values.map { $0.address..<$0.address + $0.size })
       if slots != pieces { throw .broken("slots \(slots) for \(own)") }
     }

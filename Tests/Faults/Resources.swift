@@ -2,7 +2,7 @@ import CFaults
 import CLinux
 import Platform
 
-/// What the process holds, as the kernel counts it.
+/// The resources of the process, as the kernel reports them.
 struct Resources: Equatable, CustomStringConvertible {
   let descriptors: Int
   let threads: Int

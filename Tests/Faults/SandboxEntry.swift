@@ -3,25 +3,25 @@ import CLinux
 import Machine
 import Platform
 
-@testable import Supervisor
+@testable import Launch
 
-/// The way into the sandbox, each time in a process of its own: whatever fails, the process knows it and runs no guest.
+/// Entering the sandbox, each time in a process of its own: if a call fails, the process detects it and runs no guest.
 extension Plan {
-  /// Which call fails of the next child's, and what it comes to.
+  /// The call that fails in the next child, and the outcome.
   nonisolated(unsafe) private static var fault: (call: host_call, number: Int, errno: Int32) = (HOST_CALLS, 0, 0)
 
-  /// What a child ends with.
+  /// The exit statuses of a child.
   private enum End {
-    /// The call did not come, or came and did not matter.
+    /// The call was not made, or was made and its failure had no effect.
     static let entered: Int32 = 100
     static let enteredAlthough: Int32 = 101
-    /// A failure with another errno than the call's, or of a user's id that is no failure.
+    /// A failure with another errno than the call's, or of a call that cannot fail.
     static let wrong: Int32 = 102
     /// A typed failure with the errno.
     static let failed: Int32 = 1
   }
 
-  /// Calls that may fail without the sandbox being less: a kernel that does not have them.
+  /// Calls whose failure does not weaken the sandbox: not all kernels have them.
   private static func isOptional(_ call: host_call, _ errno: Int32) -> Bool {
     switch call {
     case HOST_CLOSE_RANGE: errno == ENOSYS
@@ -30,7 +30,7 @@ extension Plan {
     }
   }
 
-  /// Makes each call of the way in fail in each way, and adds a row to the table.
+  /// Makes each call of the sandbox fail with each errno, and adds a row to the table.
   func tryEntries() {
     var count = Count()
     let calls = [
@@ -39,7 +39,7 @@ extension Plan {
     ]
     for call in calls {
       var number = 0
-      // A call that a child has not come to has no further numbers.
+      // If a child does not reach a call, there are no further ones.
       while tryEntry(call, number, &count) { number += 1 }
       count.calls += number
     }
@@ -64,13 +64,13 @@ extension Plan {
     return true
   }
 
-  /// What a worker does before it runs a guest.
+  /// The steps of a worker before it runs a guest.
   private static func enter() -> Int32 {
     faults_begin(fault.call, fault.number, fault.errno)
     var errno: Errno?
     do throws(Sandbox.Failure) {
       try Sandbox.closeInherited()
-      errno = linux_is_root() ? Errno(result: linux_become(65534, 65534)) : nil
+      errno = linux_is_root() ? Errno(result: linux_setresuid(65534, 65534)) : nil
       if errno == nil { try Sandbox.enter(.arm64, for: .worker(several: false)) }
     } catch {
       guard error.description.contains(error.step.name.description) else { return End.wrong }

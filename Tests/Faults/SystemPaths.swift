@@ -7,9 +7,9 @@ import Monitor
 import Platform
 import TestSupport
 
-/// Programs in system mode, alone and with an applet beside them.
+/// Programs in system mode, alone and with a peer.
 extension Path {
-  /// Where the test applet's file, and so the program, begins.
+  /// The start address of the test applet's file, and thus of the program.
   private static let programEntry: UInt64 = 0x8000_0040
 
   static var systemStart: Path {
@@ -28,8 +28,8 @@ extension Path {
       let heap = context.memory.regions.first { $0.use == .heap }?.range.lowerBound ?? 0
       let steps = everySystemCall(heap: heap)
       kernel.program = { guest in
-        // The second processor calls as well, and does then what it does until it is taken out.
-        guard guest.processor.number == 0 else {
+        // The second CPU makes calls, too, and then repeats its last step until the end.
+        guard guest.cpu.number == 0 else {
           return guest.entry < 3 ? guest.systemCall(APPLET_CALL_YIELD) : guest.spin(pc: programEntry)
         }
         return guest.entry < steps.count ? steps[guest.entry](guest) : -Int(ENODATA)
@@ -47,28 +47,29 @@ extension Path {
       stage.begin()
       return try stopAndRunOn(context, stage) {
         kernel.program = { guest in
-          guest.processor.number == 0 ? guest.systemCall(APPLET_CALL_EXIT, 3) : guest.spin(pc: programEntry)
+          guest.cpu.number == 0 ? guest.systemCall(APPLET_CALL_EXIT_STATUS, 3) : guest.spin(pc: programEntry)
         }
       }
     }
   }
 
   static var worlds: Path {
-    Path(name: "with an applet beside it", variants: Variant.systemMode) { kernel, variant, stage throws(PathError) in
-      // How it is made fails in "system mode: start". Without the filter, which may fail too, it could call nobody here.
-      let context = try makeProgram(kernel, variant, stage, processors: 1)
+    Path(name: "system mode: with a peer", variants: Variant.systemMode) { kernel, variant, stage throws(PathError) in
+      // Its creation is covered by "system mode: start". Without the filter, whose setup may fail, it cannot make
+      // calls.
+      let context = try makeProgram(kernel, variant, stage, cpus: 1)
       stage.begin()
       kernel.runsApplets = true
       let applet = try makeContext(kernel, variant, stage)
       var ends: [ExecError] = []
-      do throws(ConnectError) {
-        try context.connect(applet) { _, result in if case .failure(let error) = result { ends.append(error) } }
-      } catch { throw .connect(error) }
+      do throws(AttachError) {
+        try context.attach(applet) { _, result in if case .failure(let error) = result { ends.append(error) } }
+      } catch { throw .attach(error) }
       let heap = applet.memory.layout.heap.lowerBound
       let steps: [[(Guest) -> Int]] = [
         [
           { $0.systemCall(APPLET_CALL_YIELD) }, { $0.systemCall(APPLET_CALL_SECURE, 7, 8) },
-          { $0.systemCall(APPLET_CALL_SECURE, 9, 10) }, { $0.systemCall(APPLET_CALL_EXIT, 3) },
+          { $0.systemCall(APPLET_CALL_SECURE, 9, 10) }, { $0.systemCall(APPLET_CALL_EXIT_STATUS, 3) },
         ],
         [
           { $0.call(APPLET_CALL_NANOTIME) }, { $0.call(APPLET_CALL_YIELD) }, { $0.call(APPLET_CALL_SERVE, 1, heap) },
@@ -77,23 +78,23 @@ extension Path {
         ],
       ]
       kernel.program = { guest in
-        let own = steps[guest.processor.number]
+        let own = steps[guest.cpu.number]
         return guest.entry < own.count ? own[guest.entry](guest) : -Int(ENODATA)
       }
       let outcome = try finish(context, stage)
-      // An applet that fails ends alone: that its program goes on is what was promised.
+      // An applet that fails ends alone: the program must continue.
       if let end = ends.first { throw .exec(end) }
       return outcome
     }
   }
 
   private static func makeProgram(
-    _ kernel: ScriptedKernel, _ variant: Variant, _ stage: Stage, processors: Int = 2
+    _ kernel: ScriptedKernel, _ variant: Variant, _ stage: Stage, cpus: Int = 2
   ) throws(PathError) -> ExecCtx {
     kernel.runsApplets = false
     var options = ExecCtx.Options()
     options.arguments = ["os.elf", "argument"]
-    options.processors = processors
+    options.cpus = cpus
     options.input = stage.input
     options.output = stage.output
     let image: AppletImage
@@ -108,13 +109,13 @@ extension Path {
         image: image, secure: false, memorySize: 1 << 20, system: system, architecture: variant.architecture,
         options: options)
     } catch { throw .load(error) }
-    // Where no memory is, a failure of KVM_RUN is told as a jump there.
+    // Some failures of KVM_RUN are reported as accesses by the instruction at PC.
     let pc = variant.architecture == .arm64 ? ARM64.pc : RISCV64.pc
-    for processor in kernel.processors { processor.setRegister(pc, programEntry) }
+    for cpu in kernel.cpus { cpu.setRegister(pc, programEntry) }
     return context
   }
 
-  /// A program that makes every call that it has, by registers and by a block.
+  /// A program that makes all of its calls, by registers and by block.
   private static func everySystemCall(heap: UInt64) -> [(Guest) -> Int] {
     func byBlock(_ number: Int32, _ arguments: UInt64...) -> (Guest) -> Int {
       { guest in
@@ -139,7 +140,7 @@ extension Path {
       { $0.systemCall(APPLET_CALL_BLOCK, heap) },
       byBlock(APPLET_CALL_GETRANDOM, heap + 128, 16),
       byBlock(APPLET_CALL_YIELD),
-      { $0.systemCall(APPLET_CALL_EXIT, 5) },
+      { $0.systemCall(APPLET_CALL_EXIT_STATUS, 5) },
     ]
   }
 }

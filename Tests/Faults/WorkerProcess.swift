@@ -7,16 +7,16 @@ import TestSupport
 
 @testable import Supervisor
 
-/// This program as a worker of a daemon of its own: faults worker ARCHITECTURE SCRIPT LIST FAULT.
+/// This program as a worker of its own daemon: faults worker ARCHITECTURE SCRIPT LIST FAULT NAME.
 enum WorkerProcess {
-  /// Runs the applet that the daemon has started it for, on a scripted kernel.
+  /// Runs the applet for which the daemon has started it, on a scripted kernel.
   static func run(_ words: [String]) -> Int32 {
-    guard words.count == 4 else { return 122 }
+    guard words.count == 5 else { return 122 }
     let architecture: Architecture = words[0] == "arm64" ? .arm64 : .riscv64
     let kernel = ScriptedKernel(architecture)
     kernel.program = { guest in
       if words[1] == "spin" { return guest.spin(pc: 0x8000_0040) }
-      return guest.entry == 0 ? guest.call(APPLET_CALL_NANOTIME) : guest.call(APPLET_CALL_EXIT, 5)
+      return guest.entry == 0 ? guest.call(APPLET_CALL_NANOTIME) : guest.call(APPLET_CALL_EXIT_STATUS, 5)
     }
     var seen: [FaultPlan.Call] = []
     switch Fault(text: words[3]) {
@@ -36,7 +36,7 @@ enum WorkerProcess {
     return status
   }
 
-  /// Writes down which calls there were: a line each.
+  /// Writes the calls that were made, one in each line.
   private static func write(_ calls: [FaultPlan.Call], _ host: [host_call], to path: String) {
     let lines =
       calls.map { Fault.kvm($0, number: 0, errno: 0).text } + host.map { Fault.host($0, number: 0, errno: 0).text }
@@ -46,7 +46,7 @@ enum WorkerProcess {
     _ = linux_close(Int32(file))
   }
 
-  /// Reads it.
+  /// Reads this list.
   static func calls(in path: String) -> (kvm: [FaultPlan.Call], host: [host_call]) {
     guard let file = try? FileContents(path: path, limit: 1 << 20, kernel: LinuxKernel()) else { return ([], []) }
     var (kvm, host): ([FaultPlan.Call], [host_call]) = ([], [])
@@ -61,7 +61,8 @@ enum WorkerProcess {
   }
 }
 
-/// Which call fails, and how: by its number among those of its kind, which hardly depends on how threads take turns.
+/// The call that fails, and the errno. It is identified by its index among calls of its kind, which depends little on
+/// scheduling.
 enum Fault {
   case none
   case kvm(FaultPlan.Call, number: Int, errno: Int32)
@@ -74,7 +75,7 @@ enum Fault {
     }
   }
 
-  /// In a word, for another process.
+  /// As text, for another process.
   var text: String {
     switch self {
     case .none: "none"

@@ -4,9 +4,9 @@ import Machine
 import Platform
 import TestSupport
 
-// Makes each call of each path fail with each errno that it may fail with, one at a time, and looks what it comes to:
-//   faults [EVERY [OFFSET [PATH]]]   every EVERYth case alone, from case OFFSET on (default: all), of paths whose names begin so
-// Exit status 0 where every case ends as ever or in a typed error with that errno, with everything released.
+// Makes each call of each path fail with each of its errnos, one at a time, and checks the outcome:
+//   faults [EVERY [OFFSET [PATH]]]   only every EVERYth case, from case OFFSET on (default: all), with this prefix
+// Exit status 0 if each case ends normally or with a typed error with that errno, and all resources are released.
 
 if CommandLine.arguments.dropFirst().first == "worker" {
   exit(WorkerProcess.run(Array(CommandLine.arguments.dropFirst(2))))
@@ -14,8 +14,10 @@ if CommandLine.arguments.dropFirst().first == "worker" {
 if CommandLine.arguments.dropFirst().first == "daemon" {
   exit(DaemonProcess.run(Array(CommandLine.arguments.dropFirst(2))))
 }
+// The first argument of a daemon that reloads.
+if CommandLine.arguments.dropFirst().first == "--version" { exit(0) }
 setvbuf_lines()
-// Who starts this on a thread that takes no signals, as a test runner's, hands that down.
+// Blocked signals of the calling thread, such as a test runner's, are inherited.
 var noSignals = sigset_t()
 sigemptyset(&noSignals)
 sigprocmask(SIG_SETMASK, &noSignals, nil)
@@ -24,7 +26,7 @@ let offset = CommandLine.arguments.count > 2 ? Int(CommandLine.arguments[2]) ?? 
 let prefix = CommandLine.arguments.count > 3 ? CommandLine.arguments[3] : ""
 let plan = Plan(every: every, offset: offset)
 let began = Clock.monotonic
-print("| path | calls | cases | typed error | ended as ever |")
+print("| path | calls | cases | typed error | no error |")
 print("| --- | --- | --- | --- | --- |")
 for path in Path.all where path.name.hasPrefix(prefix) {
   var sum = Plan.Count()
@@ -33,5 +35,5 @@ for path in Path.all where path.name.hasPrefix(prefix) {
 }
 if "sandbox".hasPrefix(prefix) || prefix.isEmpty { plan.tryEntries() }
 print("| all | \(plan.total.calls) | \(plan.total.cases) | \(plan.total.errors) | \(plan.total.successes) |")
-print("\(plan.complaints) wrong, \((Clock.monotonic - began) / 1_000_000) ms, at the end \(Resources.now)")
-exit(plan.complaints == 0 ? 0 : 1)
+print("\(plan.standardError) wrong, \((Clock.monotonic - began) / 1_000_000) ms, at the end \(Resources.now)")
+exit(plan.standardError == 0 ? 0 : 1)

@@ -5,11 +5,12 @@ import Machine
 import Synchronization
 import TestSupport
 
-// Fuzzes one door: fuzz TARGET [libFuzzer's OPTION…] [FOLDER…]
-//   fuzz --list             the targets, with what they try
-//   fuzz --seeds FOLDER     writes their seeds into folders of their names
-//   fuzz --code FOLDER N    writes N programs of random instructions into arm64 and riscv64 in that folder: code-1…
-// Built with libFuzzer by tools/fuzz, whose main function calls the two below; an ordinary build has none, and says so.
+// Runs one fuzz target: fuzz TARGET [OPTION of libFuzzer…] [DIRECTORY…]
+//   fuzz --list              the targets, with their inputs
+//   fuzz --seeds DIRECTORY   writes their seeds into directories with their names
+//   fuzz --code DIRECTORY N  writes N programs of random instructions for arm64 and riscv64 into it: code-1…
+// Built with libFuzzer by tools/fuzz, whose main function calls the two below; an ordinary build reports that it has
+// none.
 
 @main
 enum Fuzz {
@@ -22,7 +23,7 @@ enum Fuzz {
     exit(status)
   }
 
-  /// Which of the targets runs.
+  /// The target that runs.
   fileprivate static let index = Atomic<Int>(0)
 
   /// - Returns: whether there is such a target.
@@ -32,19 +33,19 @@ enum Fuzz {
     return true
   }
 
-  fileprivate static func writeSeeds(to folder: String) {
+  fileprivate static func writeSeeds(to directory: String) {
     for target in FuzzTarget.all {
-      mkdir("\(folder)/\(target.name)", 0o755)
-      for (number, seed) in target.seeds().enumerated() { write(seed, "\(folder)/\(target.name)/seed-\(number)") }
+      mkdir("\(directory)/\(target.name)", 0o755)
+      for (number, seed) in target.seeds().enumerated() { write(seed, "\(directory)/\(target.name)/seed-\(number)") }
     }
   }
 
-  fileprivate static func writeCode(to folder: String, _ count: Int) {
+  fileprivate static func writeCode(to directory: String, _ count: Int) {
     for architecture in [Architecture.arm64, .riscv64] {
-      mkdir("\(folder)/\(architecture.name)", 0o755)
+      mkdir("\(directory)/\(architecture.name)", 0o755)
       for number in 0..<max(count, 0) {
         let code = ELFBuilder.random(architecture, seed: UInt64(number))
-        write(code.bytes(), "\(folder)/\(architecture.name)/code-\(number + 1)")
+        write(code.bytes(), "\(directory)/\(architecture.name)/code-\(number + 1)")
       }
     }
   }
@@ -62,31 +63,31 @@ enum Fuzz {
   }
 }
 
-/// Takes the target's name out of the words: libFuzzer's hook before it reads them.
+/// Removes the target's name from the arguments: libFuzzer's hook before it parses them.
 @_cdecl("LLVMFuzzerInitialize")
 public func initialize(
   _ count: UnsafeMutablePointer<Int32>,
   _ words: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>
 ) -> Int32 {
-  // Processes that libFuzzer starts itself are told by the environment.
+  // Processes that libFuzzer starts get it from the environment.
   if let name = getenv("SWIFTLET_FUZZ_TARGET"), Fuzz.choose(String(cString: name)) { return 0 }
   guard count.pointee > 1, let list = words.pointee, let word = list[1] else {
     Fuzz.fail("a target is missing; fuzz --list names them")
   }
   switch String(cString: word) {
   case "--list":
-    for target in FuzzTarget.all { print("\(target.name)\t\(target.door)") }
+    for target in FuzzTarget.all { print("\(target.name)\t\(target.input)") }
     exit(0)
   case "--seeds":
-    guard count.pointee > 2, let folder = list[2] else { Fuzz.fail("a folder is missing") }
-    Fuzz.writeSeeds(to: String(cString: folder))
+    guard count.pointee > 2, let directory = list[2] else { Fuzz.fail("a directory is missing") }
+    Fuzz.writeSeeds(to: String(cString: directory))
     exit(0)
   case "--code":
-    guard count.pointee > 3, let folder = list[2], let number = list[3], let number = Int(String(cString: number))
+    guard count.pointee > 3, let directory = list[2], let number = list[3], let number = Int(String(cString: number))
     else {
-      Fuzz.fail("a folder and a number are missing")
+      Fuzz.fail("a directory and a number are missing")
     }
-    Fuzz.writeCode(to: String(cString: folder), number)
+    Fuzz.writeCode(to: String(cString: directory), number)
     exit(0)
   case let name:
     guard Fuzz.choose(name) else { Fuzz.fail("there is no target '\(name)'; fuzz --list names them") }

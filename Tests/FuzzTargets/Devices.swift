@@ -4,16 +4,16 @@ import Platform
 import Synchronization
 
 extension FuzzTarget {
-  /// Devices, as a hostile driver uses them: loads and stores at their registers, memory that changes, queues that lie.
+  /// Devices with a hostile driver: loads and stores of registers, memory that changes, invalid queues.
   static let virtio = FuzzTarget(
-    name: "virtio", door: "devices of Linux guests",
+    name: "virtio", input: "devices of Linux guests",
     run: { bytes in
       var input = Input(bytes)
       let board = DeviceBoard()
       while !input.isEmpty { board.step(&input) }
     },
     seeds: {
-      // One request on each device: queue 0 set up, a chain of a header, data and a status, and a notification.
+      // One request to each device: queue 0 is set up, with a chain of a header, data and a status, and a notification.
       (0..<4).map { device in
         let window = UInt8(device)
         var seed: [UInt8] = [0, window, 0x70, 0, 0, 0, 0, 0, window, 0x70, 11, 0, 0, 0]
@@ -29,7 +29,7 @@ extension FuzzTarget {
     })
 }
 
-/// A line that nobody listens to.
+/// An interrupt line without a controller.
 private final class Silent: InterruptLine {
   func pulse() {}
   func setLevel(_ isHigh: Bool) {}
@@ -47,26 +47,26 @@ final class DeviceBoard {
   private let uart: UART
   private let plic = PLIC(harts: 3) { hart, _ in hold(hart < 3, "harts are those there are") }
   private let devices: [any MMIODevice]
-  /// Bytes of each one's window: the bus lets no other offset through.
+  /// Size of each address range: the bus passes no other offsets.
   private let windows: [UInt64]
   private static let base: UInt64 = 0x8000_0000
   private static let size: UInt64 = 256 << 10
   private static let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
-  /// Where its consoles write to.
+  /// The output of its consoles.
   let output: GuestOutput
-  /// Two targets may have a board at once, each with a socket of its own.
+  /// Two targets may have a board at the same time, each with a socket of its own.
   private static let boards = Atomic<Int>(0)
 
   init() {
     let kernel = LinuxKernel()
-    // The host's side is as it should be.
+    // The host's side is not hostile.
     memory = try! DeviceMemory(at: Self.base, count: Int(Self.size), kernel: kernel)
-    output = GuestOutput(descriptor: Self.null, giveUp: { true }, onFailure: { _ in })
-    let complaints = Counter()
+    output = GuestOutput(descriptor: Self.null, mustStop: { true }, onFailure: { _ in })
+    let standardError = Counter()
     let complain: @Sendable (String) -> Void = { text in
       hold(!text.isEmpty && !text.contains("\n"), "a complaint is one line")
-      complaints.count += 1
-      hold(complaints.count <= 4, "a device complains once")
+      standardError.count += 1
+      hold(standardError.count <= 4, "a device complains once")
     }
     block = try! VirtioBlock(
       path: disk.path, isReadOnly: false, serial: "fuzz", memory: memory, interrupt: Silent(), kernel: kernel,
@@ -78,13 +78,13 @@ final class DeviceBoard {
     port = try! GuestPort(name: "port", path: path, kernel: kernel)
     ports = VirtioPorts(ports: [port], memory: memory, interrupt: Silent(), complain: complain)
     uart = UART(output: output, interrupt: plic.line(1))
-    devices = [block, console, entropy, ports, uart, plic]
-    windows = Array(repeating: VirtioDevice.windowSize, count: 4) + [UART.windowSize, PLIC.windowSize]
+    devices = [VirtioMMIO(block), VirtioMMIO(console), VirtioMMIO(entropy), VirtioMMIO(ports), uart, plic]
+    windows = Array(repeating: VirtioMMIO.windowSize, count: 4) + [UART.windowSize, PLIC.windowSize]
   }
 
   deinit { ports.close() }
 
-  /// Address of a device on the bus: as far from the next as the largest window.
+  /// Address of a device on the bus, at a distance of the largest address range.
   static func place(_ index: Int) -> UInt64 { UInt64(index + 1) << 26 }
 
   var bus: MMIOBus {
@@ -99,7 +99,7 @@ final class DeviceBoard {
 
   func step(_ input: inout Input) {
     switch input.byte() & 7 {
-    case 0:  // a store at a register
+    case 0:  // a store to a register
       let (device, window) = device(&input)
       let offset = UInt64(input.byte())
       device.store(offset % window, length: 4, value: UInt64(input.number(UInt32.self)))
@@ -117,16 +117,16 @@ final class DeviceBoard {
       let offset = UInt64(input.number(UInt16.self)) * 4 % (Self.size - 256)
       let content = input.take(Int(input.byte()))
       memory.bytes(at: Self.base + offset, count: UInt64(content.count))?.copyBytes(from: content)
-    case 3:  // a console's user types
+    case 3:  // input of a console
       let bytes = input.take(Int(input.byte() & 31))
       bytes.withUnsafeBytes { input in
         console.receive(input)
-        uart.receive(UnsafeRawBufferPointer(rebasing: input.prefix(uart.room)))
+        uart.receive(UnsafeRawBufferPointer(rebasing: input.prefix(uart.space)))
       }
-      hold(uart.room >= 0, "room is no debt")
+      hold(uart.space >= 0, "room is no debt")
     case 4: setUp(device(&input).device, queue: UInt64(input.byte() & 7), bits: input.byte() & 15)
     case 5: describe(&input)
-    case 6:  // chains on offer
+    case 6:  // available chains
       let queue = UInt64(input.byte() & 7)
       let head = input.byte()
       let ring = bytes(available(queue), 0x100)
@@ -154,7 +154,7 @@ final class DeviceBoard {
     memory.bytes(at: address, count: count)!
   }
 
-  /// What a good driver does to a queue.
+  /// A valid driver's setup of a queue.
   private func setUp(_ device: any MMIODevice, queue: UInt64, bits: UInt8) {
     func set(_ offset: UInt64, _ value: UInt64) { device.store(offset, length: 4, value: value & 0xffff_ffff) }
     set(0x30, queue)

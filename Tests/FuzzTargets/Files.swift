@@ -7,12 +7,12 @@ import Platform
 import TestSupport
 
 extension FuzzTarget {
-  /// ELF files: checked, laid out, loaded, and asked for names.
+  /// ELF files: checked, laid out, loaded, and searched for symbols.
   static let elf = FuzzTarget(
-    name: "elf", door: "ELF files",
+    name: "elf", input: "ELF files",
     run: { bytes in
       guard let first = bytes.first else { return }
-      // The first byte says for which host; the rest is the file.
+      // The first byte selects the host; the rest is the file.
       let file = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
       let architecture: Architecture = first & 1 == 0 ? .arm64 : .riscv64
       let kernel = LinuxKernel()
@@ -29,7 +29,7 @@ extension FuzzTarget {
         hold(segment.content.upperBound <= file.count, "contents are in the file")
         end = segment.pages.upperBound
       }
-      hold(image.range.contains(image.entry), "the entry point is in the image")
+      hold(image.range.contains(image.architecture.start(at: image.entry).pc), "the entry point is in the image")
       let size: UInt64 = first & 2 == 0 ? 1 << 20 : 16 << 20
       if let layout = try? SecureLayout(
         image: image.range, size: size, deviceTree: 4096, hostPage: first & 4 == 0 ? 4096 : 16384, addressLimit: 1 << 40
@@ -50,12 +50,12 @@ extension FuzzTarget {
         var pie = ELFBuilder.applet(architecture, at: 0x1000)
         pie.type = 3
         return [ELFBuilder.applet(architecture), named, pie].map { [UInt8(index)] + $0.bytes() }
-      }
+      } + [[0] + ELFBuilder.applet(.aarch32, at: 0x1000_0000).bytes()]
     })
 
-  /// The device tree of an applet: its arguments are its user's, its layout the image's.
+  /// The device tree of an applet: the arguments are its user's, the layout is the image's.
   static let tree = FuzzTarget(
-    name: "tree", door: "device trees that are written",
+    name: "tree", input: "generated device trees",
     run: { bytes in
       var input = Input(bytes)
       let architecture: Architecture = input.byte() & 1 == 0 ? .arm64 : .riscv64
@@ -67,7 +67,7 @@ extension FuzzTarget {
       let arguments = input.rest()
       guard
         let layout = try? SecureLayout(
-          image: start..<end, size: size, deviceTree: MachineDescription.treeRoom(arguments.count, TreeChanges()),
+          image: start..<end, size: size, deviceTree: MachineDescription.maxTreeSize(arguments.count, TreeChanges()),
           hostPage: 4096,
           addressLimit: 1 << 40)
       else { return }
@@ -78,11 +78,11 @@ extension FuzzTarget {
         last = range.upperBound
       }
       let machine = MachineDescription(applet: layout, architecture: architecture, arguments: arguments)
-      let room = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.deviceTree.count, alignment: 8)
-      defer { room.deallocate() }
+      let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.deviceTree.count, alignment: 8)
+      defer { buffer.deallocate() }
       do throws(DeviceTreeError) {
-        let count = try machine.writeTree(to: room)
-        hold(count <= room.count, "a tree is in its room")
+        let count = try machine.writeTree(to: buffer)
+        hold(count <= buffer.count, "a tree is in its room")
       } catch { fatalError("a tree that its layout has room for: \(error.description)") }
     },
     seeds: {
@@ -93,7 +93,7 @@ extension FuzzTarget {
 
   /// Linux kernels: header, layout, loading.
   static let linux = FuzzTarget(
-    name: "linux", door: "Linux kernels",
+    name: "linux", input: "Linux kernels",
     run: { bytes in
       var input = Input(bytes)
       let architecture: Architecture = input.byte() & 1 == 0 ? .arm64 : .riscv64
@@ -128,7 +128,7 @@ extension FuzzTarget {
         header.replaceSubrange(56..<60, with: magic)
         let kernel = header + [UInt8](repeating: 0x90, count: 100)
         let prefix = [UInt8(index)] + seed(0x1000) + seed(256 << 20)
-        // As it is, packed, and packed inside of an EFI program that unpacks it.
+        // Plain, compressed, and compressed within an EFI program.
         let packed = gzip(kernel)
         var efi = [UInt8](repeating: 0, count: 64)
         efi.replaceSubrange(0..<16, with: Array("MZ\0\0zimg".utf8) + [64, 0, 0, 0, UInt8(packed.count), 0, 0, 0])

@@ -2,24 +2,25 @@ import CFuzz
 import CLinux
 import Machine
 
-/// A door of Swiftlet's, and what a fuzzer does to it. `run` may not trap, whatever the bytes are, and holds what it gets to
-/// what was promised.
+/// An entry point for input from outside, with its fuzzer. `run` must not trap for any bytes, and checks the documented
+/// properties of the code.
 public struct FuzzTarget: Sendable {
   public let name: String
-  /// What it tries, for the table in docs/robustness.md.
-  public let door: String
+  /// Its kind of input, for the table in docs/robustness.md.
+  public let input: String
   public let run: @Sendable (UnsafeRawBufferPointer) -> Void
-  /// Good inputs, to begin with.
+  /// Valid inputs to start from.
   public let seeds: @Sendable () -> [[UInt8]]
 
   public static let all = [
     elf, tree, overlay, rpc, service, control, options, call, system, exits, virtio, linux, values, records, replies,
+    api,
   ]
 
   public static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }
 
-/// Takes a fuzzer's input apart; zeros where it has ended.
+/// Decodes a fuzzer's input; zeros after its end.
 struct Input {
   private var bytes: UnsafeRawBufferPointer.SubSequence
 
@@ -56,7 +57,7 @@ struct Input {
   }
 }
 
-/// What a fuzzer holds the code to: ends the program where it is not so.
+/// A property that a fuzzer checks: ends the program if it does not hold.
 func hold(_ condition: Bool, _ what: StaticString) {
   if !condition { fatalError(what.description) }
 }

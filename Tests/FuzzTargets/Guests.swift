@@ -8,7 +8,7 @@ import Platform
 import TestSupport
 
 private let null = Int32(truncatingIfNeeded: linux_open("/dev/null", O_RDWR | O_CLOEXEC, 0))
-/// Applets' files, which stay as long as the process does.
+/// The applets' files, which exist as long as the process.
 nonisolated(unsafe) private let images = architectures.map { architecture in
   let bytes = ELFBuilder.applet(architecture).bytes()
   let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
@@ -17,7 +17,7 @@ nonisolated(unsafe) private let images = architectures.map { architecture in
 }
 
 extension ScriptedKernel {
-  /// Makes a context whose guest is a fuzzer's: an applet, or a program in system mode.
+  /// Makes a context whose guest a fuzzer controls: an applet, or a program in system mode.
   /// - Parameter adjust: changes the options.
   func makeContext(
     _ architecture: Architecture, on system: borrowing System, isSecure: Bool,
@@ -29,7 +29,7 @@ extension ScriptedKernel {
     (options.input, options.output) = (null, null)
     adjust(&options)
     let bytes = UnsafeRawBufferPointer(images[architectures.firstIndex(of: architecture)!])
-    // Only the monitor's own inputs are hostile here: making the context succeeds.
+    // Only the monitor's inputs are hostile here: the context can be made.
     let contents = try! FileContents(copying: bytes, kernel: self)
     return try! ExecCtx(
       image: try! AppletImage(contents, architecture: architecture), secure: isSecure, memorySize: 256 << 10,
@@ -37,14 +37,15 @@ extension ScriptedKernel {
   }
 }
 
-/// A context on a scripted kernel, whose guest is a fuzzer's.
+/// A context on a scripted kernel, whose guest a fuzzer controls.
 final class GuestHarness {
   let kernel: ScriptedKernel
   let context: ExecCtx
-  /// Where the guest's heap begins; the same for each.
+  /// The address of the guest's heap, the same for each.
   var heap: UInt64 { context.memory.regions.first { $0.use == .heap }?.range.lowerBound ?? 0 }
 
-  /// - Parameter isSecure: whether it is an applet, not a program in system mode, which has neither transport nor shadows.
+  /// - Parameter isSecure: whether it is an applet; a program in system mode has neither a choice of transport nor
+  ///   shadows.
   init(
     _ architecture: Architecture, isSecure: Bool = true, transport: ExecCtx.Transport? = nil, shadows: Int = 0
   ) {
@@ -57,7 +58,7 @@ final class GuestHarness {
     }
   }
 
-  /// Runs the guest to its end, whatever that is.
+  /// Runs the guest to its end, whatever the outcome.
   func run(_ program: @escaping (Guest) -> Int) {
     kernel.program = program
     // It may hold this object, which holds the kernel.
@@ -71,9 +72,9 @@ final class GuestHarness {
 }
 
 extension FuzzTarget {
-  /// Trap frames, call arguments and exits: whatever a guest can leave behind, at each of its entries.
+  /// Trap frames, call arguments and exits: any that a guest can cause, at each of its entries.
   static let call = FuzzTarget(
-    name: "call", door: "calls and traps of applets, and of programs in system mode",
+    name: "call", input: "calls and exceptions of applets and programs",
     run: { bytes in
       var input = Input(bytes)
       let first = input.byte()
@@ -89,18 +90,18 @@ extension FuzzTarget {
     seeds: {
       var calls: [UInt8] = []
       for number in (0...5).map({ UInt64($0) }) + (0x100...0x106).map({ UInt64($0) }) {
-        // A call with a buffer in the heap, and one that the applet may not use.
+        // A call with a buffer in the heap, and one without access.
         calls += [0, UInt8(number & 0xff), UInt8(number >> 8), 1, 0, 0, 16]
         calls += [0, UInt8(number & 0xff), UInt8(number >> 8), 5, 0, 3, 255, 255, 255, 255, 255, 255, 255, 255]
       }
       return [0, 1, 2, 8, 13, 16, 17].map { [$0] + calls } + [[0, 2, 0, 3, 0xff], [1, 3, 9, 9, 9, 9, 9, 9]]
     })
 
-  /// What the bytes of an input make a guest do.
+  /// The guest's script, from the bytes of an input.
   private struct Script {
     private var input: Input
     private let heap: UInt64
-    /// Addresses around which something changes.
+    /// Addresses near boundaries.
     private let bounds: [UInt64]
 
     init(_ input: Input, _ harness: GuestHarness) {
@@ -116,25 +117,26 @@ extension FuzzTarget {
       ]
     }
 
-    /// A program's: calls by registers and by a block, calls of its firmware, loads and stores where nothing is, exceptions.
+    /// The script of a program: calls by registers and by block, calls of firmware, loads and stores without memory,
+    /// exceptions.
     mutating func stepInSystemMode(_ guest: Guest) -> Int {
       if input.isEmpty || guest.entry > 2000 { return guest.systemCall(APPLET_CALL_EXIT, 0) }
       switch input.byte() & 15 {
       case 0...7:
         var number = UInt64(input.number(UInt16.self))
-        // What the filter does not forward is answered by the kernel.
+        // The kernel answers calls that the filter does not forward.
         if guest.architecture == .arm64 { number %= number & 0x1000 == 0 ? UInt64(APPLET_CALL_LAST) + 1 : 0x1003 }
         if (UInt64(APPLET_CALL_LAST) + 1..<UInt64(APPLET_CALL_EXCEPTION)).contains(number) { number = 0 }
         var arguments = (0..<3).map { _ in input.value(near: bounds) }
         if number == UInt64(APPLET_CALL_SLEEP) { arguments[0] %= 1000 }
         return guest.systemCall(number, arguments[0], arguments[1], arguments[2])
       case 8, 10:
-        // Memory that the next call hands over; or a block, where it was named.
+        // Memory for the next call, or a call block.
         guest.store(input.take(Int(input.byte())), at: heap + UInt64(input.byte()))
         return guest.systemCall(APPLET_CALL_BY_BLOCK)
       case 9:
-        let ids = guest.architecture.exceptionRegisters
-        for id in [ids.cause, ids.pc, ids.address] { guest.processor.setRegister(id, input.number()) }
+        let ids = guest.architecture.facts.exception
+        for id in [ids.cause, ids.pc, ids.address] { guest.cpu.setRegister(id, input.number()) }
         return guest.systemCall(APPLET_CALL_EXCEPTION)
       case 11: return guest.mmio(input.value(near: bounds), isWrite: input.byte() & 1 == 0, input.take(8))
       case 12:
@@ -152,11 +154,11 @@ extension FuzzTarget {
       case 0...7:
         let number = UInt64(input.number(UInt16.self))
         var arguments = (0..<3).map { _ in input.value(near: bounds) }
-        // Its sleep is not what is tried.
+        // Sleeping is not tested.
         if number == UInt64(APPLET_CALL_SLEEP) { arguments[0] %= 1000 }
         return guest.call(number, arguments[0], arguments[1], arguments[2])
       case 8:
-        // Memory that the next call hands over.
+        // Memory for the next call.
         let content = input.take(Int(input.byte()))
         guest.store(content, at: heap + UInt64(input.byte()))
         return guest.call(APPLET_CALL_YIELD)
@@ -177,7 +179,7 @@ extension FuzzTarget {
         let reason = input.number(UInt32.self)
         let words = (0..<4).map { _ in input.number(UInt64.self) }
         return guest.exit(reason) { run in
-          // The union behind the header, of which the kernel sets the member that the reason says.
+          // The union after the header, of which the kernel sets the member for the exit reason.
           withUnsafeMutableBytes(of: &run) { bytes in
             for (index, word) in words.enumerated() {
               bytes.storeBytes(of: word, toByteOffset: 32 + index * 8, as: UInt64.self)

@@ -8,9 +8,9 @@ import Platform
 import TestSupport
 
 extension FuzzTarget {
-  /// JSON-RPC requests, through the calls by which applets send them: a byte says into how large pieces they are cut.
+  /// JSON-RPC requests, sent with an applet's calls: a byte determines the size of the parts, and whether the limit is low.
   static let rpc = FuzzTarget(
-    name: "rpc", door: "JSON-RPC of applets",
+    name: "rpc", input: "JSON-RPC of applets",
     run: { bytes in
       guard let first = bytes.first, bytes.count <= 1 << 16 else { return }
       let request = Array(bytes.dropFirst())
@@ -18,10 +18,11 @@ extension FuzzTarget {
       var rest = request[...]
       let harness = GuestHarness(.riscv64)
       let server = Server()
-      server.register("Test.Echo") { (value: JSONValue) throws(RPCError) -> JSONValue in value }
-      server.register("Test.Double") { (value: Double) throws(RPCError) -> Double in value * 2 }
-      server.register("Test.Names") { (value: [String]) throws(RPCError) -> Int64 in Int64(value.count) }
+      try! server.register("Test.Echo") { (value: JSONValue) throws(RPCError) -> JSONValue in value }
+      try! server.register("Test.Double") { (value: Double) throws(RPCError) -> Double in value * 2 }
+      try! server.register("Test.Names") { (value: [String]) throws(RPCError) -> Int64 in Int64(value.count) }
       harness.context.server = server
+      if first & 1 != 0 { harness.context.rpcLimit = 64 }
       harness.run { guest in
         if rest.isEmpty {
           return guest.entry & 1 == 0 && guest.entry < 1 << 17
@@ -41,9 +42,9 @@ extension FuzzTarget {
       ].flatMap { text in [0, 7].map { [$0] + Array(text.utf8) } }
     })
 
-  /// The control socket's messages, and what they ask for.
+  /// The control socket's messages, and the requests in them.
   static let control = FuzzTarget(
-    name: "control", door: "control protocol",
+    name: "control", input: "control protocol",
     run: { bytes in
       var input = Input(bytes)
       let piece = Int(input.byte())
@@ -63,7 +64,7 @@ extension FuzzTarget {
           messages.append(message)
         }
       }
-      // Nothing of the stream is lost, and nothing is added.
+      // No byte of the stream is lost or added.
       let joined = messages.reduce(into: [UInt8]()) { $0 += $1 + [0] }
       hold(joined.count + buffer.count == stream.count && stream.starts(with: joined), "messages are the stream's")
       for message in messages { take(message) }
@@ -91,11 +92,11 @@ extension FuzzTarget {
 
   private static func take(_ message: [UInt8]) {
     if let reply = Reply(message: message) {
-      _ = reply.complaint
+      _ = reply.errorText
       _ = reply.message
     }
     guard let call = Call(message: message) else { return }
-    // What is read is written as it was read.
+    // A value that was read is written unchanged.
     hold(Call(message: Array(call.message.dropLast())) != nil, "a call that was written can be read")
     _ = call.interface
     do throws(ControlError) { _ = try Interface.service(call, version: "1") } catch { _ = Reply(error).message }

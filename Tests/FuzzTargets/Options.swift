@@ -1,11 +1,12 @@
 import CLinux
+import Control
 
 @testable import Commands
 
 extension FuzzTarget {
-  /// The command line's words, one a line.
+  /// The arguments of a command line, one in each line.
   static let options = FuzzTarget(
-    name: "options", door: "options and sizes",
+    name: "options", input: "options and sizes",
     run: { bytes in
       let commands: [Command] = [.run, .start, .daemon, .stop]
       let command = commands[Int((bytes.first ?? 0) & 3)]
@@ -20,21 +21,28 @@ extension FuzzTarget {
       }
       let copies = words.map { strdup($0) }
       defer { for copy in copies { free(copy) } }
+      func take<Arguments: CommandArguments>(_ options: [Option<Arguments>], _ defaults: Arguments) throws(Failure)
+        -> Arguments?
+      {
+        if case .arguments(let arguments) = try parse(copies[...], command, options, defaults) {
+          arguments
+        } else {
+          nil
+        }
+      }
       do throws(Failure) {
-        let parsed = try parse(copies[...], options: command.options, command: command)
         switch command {
         case .start:
-          let request = try startRequest(parsed).request
-          hold(request.arguments.count < words.count, "arguments are of the words")
-          _ = request.json
-        case .daemon: _ = try daemonRequest(parsed)
-        case .stop: _ = try AppletWords(parsed, command, names: 1...1000)
-        default:
-          if parsed.options.contains(where: { runOptions[$0.index].long.description == "linux" }) {
-            _ = try LinuxRequest(parsed)
-          } else {
-            _ = try RunRequest(parsed)
-          }
+          guard let start = try take(StartArguments.options, StartArguments()) else { return }
+          var request = start.request
+          hold(request.guest.arguments.count < words.count, "arguments are of the words")
+          request.image = "/a"
+          // The daemon accepts what the client accepts.
+          hold((try? StartRequest(request.json)) != nil, "a request that is sent is one")
+        case .daemon: _ = try take(DaemonArguments.options, DaemonArguments())
+        case .apply: _ = try take(ApplyArguments.options, ApplyArguments())
+        case .stop: _ = try take(AppletArguments.stopOptions, AppletArguments(names: 1...1000))
+        default: _ = try take(RunArguments.options, RunArguments())
         }
       } catch {
         guard case .usage(_, let message) = error else { return }

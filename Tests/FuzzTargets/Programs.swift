@@ -9,10 +9,10 @@ import TestSupport
 @testable import Monitor
 
 extension FuzzTarget {
-  /// Programs in system mode: calls in registers and in blocks of memory, calls of the firmware, exceptions, any exit; on one
-  /// processor or two, alone or with an applet beside them, run or entered by hand, stopped and run on.
+  /// Programs in system mode: calls in registers and in blocks of memory, calls of firmware, exceptions, any exit; with
+  /// one or two CPUs, with and without a peer, with `run` or `exec`, stopped and run again.
   static let system = FuzzTarget(
-    name: "system", door: "calls and exits of programs in system mode, and of an applet beside one",
+    name: "system", input: "calls and exits of programs in system mode, and of a peer",
     run: { bytes in
       var input = Input(bytes)
       ProgramHarness(flags: input.byte()).run(Program(input))
@@ -29,24 +29,24 @@ extension FuzzTarget {
         + [[0, 9, 1, 2, 3, 4, 5, 6, 7, 8], [1, 13, 6, 0, 0, 0], [2, 14, 2, 14, 0, 15, 4]]
     })
 
-  /// Exits of a Linux guest, with devices behind its loads and stores.
+  /// Exits of a Linux guest, with devices at the addresses of its loads and stores.
   static let exits = FuzzTarget(
-    name: "exits", door: "exits of Linux guests",
+    name: "exits", input: "exits of Linux guests",
     run: { bytes in
       var input = Input(bytes)
       let architecture = architectures[Int(input.byte() & 1)]
       let kernel = ScriptedKernel(architecture)
       kernel.runsApplets = false
       kernel.mostEntries = 2000
-      // Only what the guest does is hostile: its machine is there.
+      // Only the guest is hostile: its VM can be created.
       let system = try! System(kernel: kernel)
       let machine = try! system.makeVirtualMachine()
-      let processor = LinuxRun.Processor(try! machine.makeVCPU(number: 0, architecture: architecture))
-      let run = LinuxRun(processors: [processor])
+      let cpus = try! CPUSet(of: machine, stopEndsRun: true, architecture: architecture)
+      let run = LinuxRun(cpus.control, architecture: architecture, faultInterval: 0)
       let board = DeviceBoard()
       var program = Program(input)
       kernel.program = { program.linuxStep($0) }
-      run.serve(processor, bus: board.bus, output: board.output)
+      run.serve(cpus.first, bus: board.bus, output: board.output)
       do throws(LinuxError) { _ = try run.result() } catch {
         hold(!error.description.isEmpty && !error.description.contains("\n"), "an error is one line")
       }
@@ -60,15 +60,15 @@ extension FuzzTarget {
     })
 }
 
-/// A program in system mode on a scripted kernel, and an applet beside it.
+/// A program in system mode on a scripted kernel, and its peer.
 private final class ProgramHarness {
   private let kernel: ScriptedKernel
   private let context: ExecCtx
   private let isByHand: Bool
   private let runs: Int
-  private let appletProcessor: Int
+  private let appletCPU: Int
 
-  /// - Parameter flags: riscv64, two processors, an applet beside it, entered by hand, run on after its end.
+  /// - Parameter flags: riscv64, two CPUs, a peer, `exec`, run again after its end.
   init(flags: UInt8) {
     let architecture = architectures[Int(flags & 1)]
     let kernel = ScriptedKernel(architecture)
@@ -77,11 +77,11 @@ private final class ProgramHarness {
     isByHand = flags & 8 != 0
     runs = flags & 16 != 0 ? 3 : 1
     let system = try! System(kernel: kernel)
-    let processors = isByHand || flags & 2 == 0 ? 1 : 2
-    context = kernel.makeContext(architecture, on: system, isSecure: false) { $0.processors = processors }
-    appletProcessor = processors
+    let cpus = isByHand || flags & 2 == 0 ? 1 : 2
+    context = kernel.makeContext(architecture, on: system, isSecure: false) { $0.cpus = cpus }
+    appletCPU = cpus
     guard flags & 4 != 0 else { return }
-    try! context.connect(kernel.makeContext(architecture, on: system, isSecure: true) { _ in })
+    try! context.attach(kernel.makeContext(architecture, on: system, isSecure: true) { _ in })
   }
 
   func run(_ program: Program) {
@@ -90,21 +90,21 @@ private final class ProgramHarness {
     program.heap = context.memory.regions.first { $0.use == .heap }?.range.lowerBound ?? 0
     program.bounds =
       context.memory.regions.flatMap { [$0.range.lowerBound, $0.range.upperBound] } + [0, .max, 1 << 63]
-    kernel.program = { [context, appletProcessor] guest in
-      // Two processors take from the same bytes.
+    kernel.program = { [stopper = context.stopper, appletCPU] guest in
+      // Two CPUs share the bytes.
       lock.withLock {
-        if program.isStopNext() { context.stop() }
-        return guest.processor.number == appletProcessor ? program.appletStep(guest) : program.step(guest)
+        if program.isStopNext() { stopper.stop() }
+        return guest.cpu.number == appletCPU ? program.appletStep(guest) : program.step(guest)
       }
     }
     for _ in 0..<runs {
-      // Sleeps are not what is tried.
+      // Sleeping is not tested.
       context.deadline = Clock.monotonic + 20_000_000
       do throws(ExecError) {
         if isByHand { try enterByHand() } else { _ = try context.run() }
       } catch { hold(!error.description.isEmpty && !error.description.contains("\n"), "an error is one line") }
-      for number in 0..<context.processorCount {
-        try? context.show(processor: number)
+      for number in 0..<context.cpuCount {
+        try? context.show(cpu: number)
         _ = context.description
       }
     }
@@ -132,43 +132,43 @@ private final class ProgramHarness {
   }
 }
 
-/// What the bytes of an input make a guest do.
+/// The guest's script, from the bytes of an input.
 struct Program {
   fileprivate var input: Input
-  /// Memory of the guest's own.
+  /// Memory of the guest.
   fileprivate var heap: UInt64 = 0
-  /// Addresses around which something changes.
+  /// Addresses near boundaries.
   fileprivate var bounds: [UInt64] = []
 
   init(_ input: Input) { self.input = input }
 
-  /// What the next step does: the low bits say.
+  /// The next step, determined by the low bits.
   private var operation: UInt8?
 
-  /// Whether somebody asks for a stop before the next step.
+  /// Whether a stop is requested before the next step.
   fileprivate mutating func isStopNext() -> Bool {
     operation = input.isEmpty ? nil : input.byte()
     return operation ?? 0 >= 0xf0
   }
 
-  /// 1 to 8 bytes, as a load or store has them.
+  /// The length of a load or store, 1 to 8 bytes.
   private mutating func bytes() -> [UInt8] { (0..<Int(input.byte() & 7) + 1).map { _ in input.byte() } }
 
   private mutating func arguments() -> [UInt64] { (0..<3).map { _ in input.value(near: bounds) } }
 
-  /// A call's number, whose result is that of few instructions.
+  /// A call's number, whose result takes few instructions.
   private mutating func number() -> UInt64 {
     let number = UInt64(input.number(UInt16.self))
     return number == UInt64(APPLET_CALL_SLEEP) ? UInt64(APPLET_CALL_YIELD) : number
   }
 
-  /// Any hypercall: the filter's ranges are the kernel's business.
+  /// Any hypercall: the kernel checks the filter's ranges.
   private func call(_ guest: Guest, _ number: UInt64, _ arguments: [UInt64]) -> Int {
     guard guest.architecture == .arm64 else {
       return guest.sbi(UInt(APPLET_SBI_EXTENSION), UInt(truncatingIfNeeded: number), arguments)
     }
-    guest.processor.setRegister(ARM64.x(0), number)
-    for (index, argument) in arguments.enumerated() { guest.processor.setRegister(ARM64.x(1 + index), argument) }
+    guest.cpu.setRegister(ARM64.x(0), number)
+    for (index, argument) in arguments.enumerated() { guest.cpu.setRegister(ARM64.x(1 + index), argument) }
     return guest.exit(LINUX_KVM_EXIT_HYPERCALL.rawValue) { $0.hypercall.nr = number }
   }
 
@@ -178,7 +178,7 @@ struct Program {
     case 0...4: return call(guest, number(), arguments())
     case 5: return call(guest, input.number(), arguments())
     case 6:
-      // A block, where it was named, or memory that a call hands over.
+      // A call block, or memory for a call.
       let words = [number()] + arguments()
       guest.store(words.flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64($0 * 8)) } }, at: heap)
       return call(guest, UInt64(APPLET_CALL_BY_BLOCK), arguments())
@@ -189,8 +189,8 @@ struct Program {
       guest.store(input.take(Int(input.byte())), at: heap + UInt64(input.byte()))
       return call(guest, number(), [heap, UInt64(input.byte()), 0])
     case 9:
-      let ids = guest.architecture.exceptionRegisters
-      for id in [ids.cause, ids.pc, ids.address, ids.saved] { guest.processor.setRegister(id, input.number()) }
+      let ids = guest.architecture.facts.exception
+      for id in [ids.cause, ids.pc, ids.address, ids.saved] { guest.cpu.setRegister(id, input.number()) }
       return guest.architecture == .arm64
         ? call(guest, UInt64(APPLET_CALL_EXCEPTION), arguments())
         : guest.sbi(UInt(APPLET_SBI_EXCEPTION), 0, [])
@@ -222,7 +222,7 @@ struct Program {
     }
   }
 
-  /// A Linux guest's, with devices at `DeviceBoard.place`.
+  /// The script of a Linux guest, with devices at `DeviceBoard.place`.
   fileprivate mutating func linuxStep(_ guest: Guest) -> Int {
     if input.isEmpty { return guest.exit(LINUX_KVM_EXIT_SYSTEM_EVENT.rawValue) { $0.system_event.type = 1 } }
     switch input.byte() & 7 {
@@ -243,7 +243,7 @@ struct Program {
     switch input.byte() & 3 {
     case 0, 1:
       let reason = input.number(UInt32.self)
-      // What the kernel says of a load or store is right.
+      // The kernel's description of a load or store is valid.
       guard reason != LINUX_KVM_EXIT_MMIO.rawValue else { return -Int(EAGAIN) }
       let words = (0..<4).map { _ in input.number(UInt64.self) }
       return guest.exit(reason) { run in

@@ -1,6 +1,7 @@
 import CLinux
 import Control
 import JSON
+import Launch
 import Monitor
 import Platform
 
@@ -8,23 +9,23 @@ import Platform
 @testable import Supervisor
 
 extension FuzzTarget {
-  /// The file of an applet's values, of which a worker that was taken over has made what it likes.
+  /// The file of an applet's values, written by a compromised worker.
   static let values = FuzzTarget(
-    name: "values", door: "KV files",
+    name: "values", input: "KV files",
     run: { bytes in
       var input = Input(bytes)
       let flags = input.byte()
       let first = input.take(Int(input.number(UInt16.self)))
       let file = MemoryFile([])
       for (place, content) in [first, input.rest()].enumerated() {
-        // Most inputs are to come past the checksum.
+        // Most inputs must have a valid checksum.
         let bytes = flags & 1 << place == 0 ? sealed(content) : content
         _ = bytes.withUnsafeBytes { linux_pwrite(file.descriptor, $0.baseAddress, $0.count, Int64(place * 64 << 10)) }
       }
       let store = ValueStore(file.descriptor)
       for key in store.keys {
         guard case .string? = store.get(key) else { fatalError("a key has a text") }
-        hold((1...ValueStore.longestKey).contains(key.utf8.count), "keys are as they were set")
+        hold((1...ValueStore.maxKey).contains(key.utf8.count), "keys are as they were set")
       }
       let keys = store.keys
       do throws(RPCError) { try store.set("a key", "a value") } catch {
@@ -50,7 +51,7 @@ extension FuzzTarget {
       return [[3] + seed, [0] + seed]
     })
 
-  /// Contents with the header that belongs to them: the size and the checksum are right, the number is the input's.
+  /// Contents with a matching header: size and checksum are valid, the number is from the input.
   private static func sealed(_ content: [UInt8]) -> [UInt8] {
     guard content.count >= 24 else { return content }
     let body = content[24...]
@@ -62,10 +63,10 @@ extension FuzzTarget {
     return header + body
   }
 
-  /// What a worker leaves for the daemon and its successor to read: how it ended, its start's report, its configuration, its
-  /// process, its console.
+  /// A worker's files for the daemon: the record of its end, the report of its start, its configuration, its process,
+  /// its console.
   static let records = FuzzTarget(
-    name: "records", door: "what applets' processes leave",
+    name: "records", input: "files and messages of workers",
     run: { bytes in
       guard let kind = bytes.first else { return }
       let content = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())
@@ -74,7 +75,7 @@ extension FuzzTarget {
       switch kind % 5 {
       case 0:
         guard let end = RunEnd(record: value) else { return }
-        hold(end.reason.utf8.count <= RunEnd.longestReason, "a reason is short")
+        hold(end.reason.utf8.count <= RunEnd.maxReason, "a reason is short")
         hold(end.reason == end.reason.printable(), "a reason is one line")
         hold((end.record.encoded?.count ?? 0) <= 64 << 10, "a record is short")
         hold(RunEnd(record: end.record) == end, "a record that was written is read as the same")
@@ -87,17 +88,20 @@ extension FuzzTarget {
       case 2:
         guard let process = ProcessIdentity(value) else { return }
         hold(process.pid > 0 && ProcessIdentity(process.json) == process, "a process is one")
-      default: _ = Daemon.startFailure(value, image: "/tmp/test.elf")
+      default: _ = StartReport.failure(value, image: "/tmp/test.elf")
       }
     },
     seeds: {
-      var end = RunEnd(code: 121, status: 3, signal: 9, reason: "read from memory that it may not read")
+      var end = RunEnd(code: 121, status: 3, signal: 9, reason: "invalid read")
       end.registers = [RegisterValue(name: "x0", value: "0x1"), RegisterValue(name: "pc", value: "0x80000000")]
       end.symbol = "main+0x10"
       var request = StartRequest()
       request.image = "/tmp/test.elf"
       request.restart.when = .always
-      request.limits.deadline = 5
+      request.guest.change(
+        {
+          var limits = GuestLimits(); limits.deadline = 5_000_000; return limits
+        }())
       request.services = [ServiceAddress(name: "S", address: "unix:/tmp/s")].compactMap { $0 }
       var configuration = WorkerConfiguration(name: "test", request: request)
       (configuration.user, configuration.group, configuration.restarts) = (1000, 1000, 3)
@@ -111,7 +115,7 @@ extension FuzzTarget {
         + [4, 5].map { [4, $0, 0, 3, 0x61, 0x62, 0x63, 0, 200, 0x0a] }
     })
 
-  /// A console's file: pieces of any size at any place, holes between them.
+  /// A console's file: data of any size at any offset, with holes in between.
   private static func readConsole(_ input: Input) {
     var input = input
     let file = MemoryFile([])
@@ -124,10 +128,12 @@ extension FuzzTarget {
       if count > 0 { for index in 0..<count { written[start + Int64(index)] = content[index] } }
     }
     if hasHoleAtEnd { ftruncate(file.descriptor, 1 << 62) }
+    let end = AppletEntry.End(run: RunEnd(exited: 0), at: 0)
     let entry = AppletEntry(
-      name: "test", configuration: WorkerConfiguration(name: "test", request: StartRequest()), state: "/tmp")
+      WorkerConfiguration(name: "test", request: StartRequest()), in: AppletDirectory(state: "/tmp", name: "test"),
+      .ended(end, .exited))
     let descriptor = OwnedFD(
-      adopting: Int32(truncatingIfNeeded: linux_duplicate(file.descriptor)), kernel: LinuxKernel())
+      adopting: Int32(truncatingIfNeeded: linux_dup(file.descriptor)), kernel: LinuxKernel())
     let reader = ConsoleReader(entry, file: descriptor, offset: 0, isFollowing: false)
     var last: Int64 = -1
     while true {
@@ -142,17 +148,17 @@ extension FuzzTarget {
     hold(written.isEmpty, "nothing is left out")
   }
 
-  /// Replies that come to a client, and what it prints of them.
+  /// Replies to a client, and its output.
   static let replies = FuzzTarget(
-    name: "replies", door: "replies to clients",
+    name: "replies", input: "replies to clients",
     run: { bytes in
       guard let kind = bytes.first, let reply = Reply(message: Array(bytes.dropFirst())) else { return }
-      if let complaint = reply.complaint { hold(complaint == complaint.printable(), "a complaint is one line") }
+      if let errorText = reply.errorText { hold(errorText == errorText.printable(), "a complaint is one line") }
       let value = reply.parameters
       let text: String =
         switch kind % 4 {
         case 0: listing(value, now: 1_700_000_000_000)
-        case 1: inspection(value)
+        case 1: inspection(value, now: 1_700_000_000_000)
         case 2: line(of: value)
         default: figures(value)
         }

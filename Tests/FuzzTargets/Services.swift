@@ -6,14 +6,14 @@ import Platform
 @testable import Supervisor
 
 extension FuzzTarget {
-  /// What a program answers that serves an applet's RPC calls.
+  /// Answers of a program that serves an applet's RPC calls.
   static let service = FuzzTarget(
-    name: "service", door: "answers of RPC services",
+    name: "service", input: "replies of RPC services",
     run: { bytes in
       var pair: [Int32] = [-1, -1]
       guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0 else { fatalError("no sockets") }
       let other = OwnedDescriptor(pair[1])
-      // All it will ever say, and then its end: a wait is over at once.
+      // All of its data, followed by the end of the stream: no wait takes long.
       var rest = bytes[...]
       while !rest.isEmpty {
         let part = UnsafeRawBufferPointer(rebasing: rest)
@@ -26,7 +26,7 @@ extension FuzzTarget {
       for _ in 0..<4 {
         do throws(RPCError) {
           let value = try service.call("Thing.Do", .string("x"))
-          // It becomes the applet's answer.
+          // It becomes the applet's response.
           hold(value.encoded != nil, "an answer can be handed on")
         } catch { hold(JSONValue.string(error.message).encoded != nil, "and so can a refusal") }
       }

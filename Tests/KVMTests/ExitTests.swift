@@ -5,7 +5,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// What an entry comes back with, by the run page that the kernel fills.
+/// The result of an entry, decoded from the run page that the kernel fills.
 struct ExitTests {
   /// Enters a guest once.
   private func enter(_ architecture: Architecture = .riscv64, _ guest: @escaping (Guest) -> Int) throws -> Exit {
@@ -28,12 +28,21 @@ struct ExitTests {
     #expect(
       try enter { $0.exit(9) { $0.fail_entry.hardware_entry_failure_reason = 7 } } == .failEntry(reason: 7))
     #expect(try enter { $0.exit(17) { $0.internal.suberror = 1 } } == .internalError(suberror: 1))
-    for reason: UInt32 in [0, 2, 4, 8, 28, 36, 39, 999, .max] {
+    for isWrite in [false, true] {
+      #expect(
+        try enter { guest in
+          guest.exit(28) {
+            $0.arm_nisv.esr_iss = isWrite ? 0x45 : 5
+            $0.arm_nisv.fault_ipa = 0x4000_0008
+          }
+        } == .accessWithoutSyndrome(address: 0x4000_0008, isWrite: isWrite))
+    }
+    for reason: UInt32 in [0, 2, 4, 8, 36, 39, 999, .max] {
       #expect(try enter { $0.exit(reason) } == .unknown(reason: reason))
     }
   }
 
-  @Test func aStoreHandsOverAsManyBytesAsItHas() throws {
+  @Test func aStoreHasItsBytes() throws {
     let data: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 0x88]
     for (length, value) in [(1, 1), (2, 0x201), (4, 0x0403_0201), (8, 0x8807_0605_0403_0201)] as [(Int, UInt64)] {
       #expect(
@@ -43,7 +52,7 @@ struct ExitTests {
           return result
         } == .mmio(address: 0x900_0000, length: length, isWrite: true, value: value))
     }
-    // A length that no processor stores stays within the eight bytes that are there.
+    // Only eight bytes exist, even if the length is larger, which no CPU causes.
     #expect(
       try enter { guest in
         let result = guest.mmio(0, isWrite: false, data)
@@ -52,7 +61,7 @@ struct ExitTests {
       } == .mmio(address: 0, length: 8, isWrite: false, value: 0x8807_0605_0403_0201))
   }
 
-  @Test func interruptionsAreNoErrors() throws {
+  @Test func interruptionsAreNotErrors() throws {
     #expect(try enter { _ in -Int(EINTR) } == .interrupted)
     #expect(try enter { _ in -Int(EAGAIN) } == .interrupted)
   }
@@ -62,7 +71,7 @@ struct ExitTests {
     #expect(throws: KVMError.failed(.run, Errno(errno))) { try enter { _ in -Int(errno) } }
   }
 
-  @Test func anExitRequestEndsTheNextEntryUntilItIsTakenBack() throws {
+  @Test func anExitRequestEndsEntriesUntilItIsCleared() throws {
     let kernel = ScriptedKernel(.riscv64)
     kernel.program = { $0.exit(24) }
     let system = try System(kernel: kernel)
@@ -78,7 +87,7 @@ struct ExitTests {
     #expect(exits == [.interrupted, .interrupted, .systemEvent(type: 0)])
   }
 
-  @Test func aLoadIsAnsweredInTheRunPage() throws {
+  @Test func aLoadIsCompletedInTheRunPage() throws {
     let kernel = ScriptedKernel(.riscv64)
     kernel.script([
       { $0.mmio(0x1000, isWrite: false, [0, 0, 0, 0]) },

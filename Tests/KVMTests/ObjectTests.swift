@@ -5,7 +5,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// The kernel's objects on a kernel that keeps account of them.
+/// The kernel's objects, on a scripted kernel that counts resources.
 struct ObjectTests {
   private func error(_ body: () throws(KVMError) -> Void) -> KVMError? {
     do throws(KVMError) {
@@ -21,7 +21,7 @@ struct ObjectTests {
     #expect(found == expected, sourceLocation: sourceLocation)
   }
 
-  @Test func theDeviceMustBeThereAndSpeakVersion12() {
+  @Test func theDeviceMustHaveVersion12() {
     let kernel = ScriptedKernel(.arm64)
     kernel.hasDevice = false
     expect(.unavailable(.noEntry)) { () throws(KVMError) in _ = try System(kernel: kernel) }
@@ -38,19 +38,19 @@ struct ObjectTests {
     #expect(kernel.leaks == (0, 0))
   }
 
-  @Test func capabilitiesAreAskedForByTheirNumber() throws {
+  @Test func capabilitiesAreCheckedByNumber() throws {
     let kernel = ScriptedKernel(.arm64)
     kernel.capabilities = [3: 7, 136: 0, 165: 44]
     let system = try System(kernel: kernel)
     let answers = [system.check(.userMemory), system.check(.immediateExit), system.check(.addressBits)]
     #expect(answers == [7, 0, 44])
-    // An error counts as a capability that is not there.
+    // An error counts as a missing capability.
     kernel.plan = FaultPlan(call: 0, errno: EINVAL)
     let refused = system.check(.userMemory)
     #expect(refused == 0)
   }
 
-  @Test func memorySlotsAreSetReplacedAndTaken() throws {
+  @Test func memorySlotsAreSetReplacedAndRemoved() throws {
     let kernel = ScriptedKernel(.riscv64)
     let system = try System(kernel: kernel)
     let machine = try system.makeVirtualMachine()
@@ -63,28 +63,28 @@ struct ObjectTests {
       try machine.setMemory(slot: 2, address: 0x9000_0001, memory: memory.bytes)
     }
     let vcpu = try machine.makeVCPU(number: 0, architecture: .riscv64)
-    let slot = try #require(kernel.processors[0].machine.slots[1])
+    let slot = try #require(kernel.cpus[0].machine.slots[1])
     #expect(slot.address == 0x8000_0000 && slot.size == 3 * 4096)
     #expect(slot.flags == 2)  // KVM_MEM_READONLY
     try machine.removeMemory(slot: 1)
-    #expect(kernel.processors[0].machine.slots.isEmpty)
+    #expect(kernel.cpus[0].machine.slots.isEmpty)
     expect(.failed(.setUserMemoryRegion, .invalid)) { () throws(KVMError) in try machine.removeMemory(slot: 1) }
     vcpu.leave()
     #expect(kernel.violations == [])
   }
 
-  @Test func theFilterIsUsedWhereTheKernelHasIt() throws {
+  @Test func theFilterIsUsedIfTheKernelHasIt() throws {
     let kernel = ScriptedKernel(.arm64)
     let system = try System(kernel: kernel)
     let machine = try system.makeVirtualMachine()
     let hasFilter = try machine.forwardHypercalls(0...5)
     #expect(hasFilter)
-    // What is refused although the kernel has the filter is an error.
+    // An error of a kernel with the filter is reported.
     expect(.failed(.setDeviceAttribute, Errno(EEXIST))) { () throws(KVMError) in
       _ = try machine.forwardHypercalls(5...6)
     }
     _ = try machine.forwardHypercalls(6...6)
-    // As Linux 6.1 answers, and as kernels with other attributes do.
+    // The error of Linux 6.1, and those of kernels with other attributes.
     for errno in [EINVAL, ENXIO, ENOTTY, ENODEV] {
       kernel.plan = FaultPlan(call: 0, errno: errno)
       let hasFilter = try machine.forwardHypercalls(7...7)
@@ -92,7 +92,7 @@ struct ObjectTests {
     }
   }
 
-  @Test(arguments: [32, 36, 39, 40, 48]) func machinesFitHostsWithFewBitsOfAddress(bits: Int) throws {
+  @Test(arguments: [32, 36, 39, 40, 48]) func vmsFitHostsWithNarrowAddresses(bits: Int) throws {
     let kernel = ScriptedKernel(.arm64)
     kernel.capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue] = bits
     let system = try System(kernel: kernel)
@@ -100,28 +100,28 @@ struct ObjectTests {
     _ = try system.makeVirtualMachine(addressBits: 38)
   }
 
-  @Test func arm64sProcessorsAreInitializedWithPSCIAndTheOthersAsleep() throws {
+  @Test func otherCPUsOfArm64StartPoweredOff() throws {
     let kernel = ScriptedKernel(.arm64)
     let system = try System(kernel: kernel)
     let machine = try system.makeVirtualMachine()
     let first = try machine.makeVCPU(number: 0, architecture: .arm64)
     let second = try machine.makeVCPU(number: 1, architecture: .arm64)
-    #expect(kernel.processors.map(\.features) == [0b100, 0b101])
+    #expect(kernel.cpus.map(\.features) == [0b100, 0b101])
     first.leave()
     second.leave()
   }
 
-  @Test func registersTravelByTheirIdAndSize() throws {
+  @Test func registersAreAccessedByIdAndSize() throws {
     let kernel = ScriptedKernel(.arm64)
     let system = try System(kernel: kernel)
     let machine = try system.makeVirtualMachine()
     let vcpu = try machine.makeVCPU(number: 0, architecture: .arm64)
     try vcpu.setRegister(ARM64.pc, 0x1234_5678_9abc_def0)
-    #expect(kernel.processors[0].register(0x6030_0000_0010_0040) == 0x1234_5678_9abc_def0)
+    #expect(kernel.cpus[0].register(0x6030_0000_0010_0040) == 0x1234_5678_9abc_def0)
     let counter = try vcpu.register(ARM64.pc)
     #expect(counter == 0x1234_5678_9abc_def0)
-    kernel.processors[0].registers[ARM64.q(3)] = Array(1...16)
-    kernel.processors[0].registers[ARM64.fpcr] = [1, 2, 3, 4]
+    kernel.cpus[0].registers[ARM64.q(3)] = Array(1...16)
+    kernel.cpus[0].registers[ARM64.fpcr] = [1, 2, 3, 4]
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
     defer { bytes.deallocate() }
     try vcpu.readRegister(ARM64.q(3), into: bytes)
@@ -133,7 +133,7 @@ struct ObjectTests {
     expect(.failed(.getOneRegister, .noEntry)) { () throws(KVMError) in _ = try vcpu.register(RISCV64.pc) }
   }
 
-  @Test func aRunPageSmallerThanItsStructureIsRefused() throws {
+  @Test func aRunPageThatIsTooSmallIsRejected() throws {
     let kernel = ScriptedKernel(.riscv64)
     kernel.runPageSize = 1024
     let system = try System(kernel: kernel)
@@ -145,7 +145,7 @@ struct ObjectTests {
   }
 
   @Test(arguments: [Architecture.arm64, .riscv64])
-  func everyCallThatFailsIsNamedAndLeavesNothing(architecture: Architecture) {
+  func failedCallsAreNamedAndReleaseEverything(architecture: Architecture) {
     let kernel = ScriptedKernel(architecture)
     var names: [String] = []
     for number in 0..<20 {
@@ -173,7 +173,7 @@ struct ObjectTests {
     #expect(kernel.violations == [])
   }
 
-  @Test func errorsAreOneLineAndSayWhatToDo() {
+  @Test func errorsAreOneLineWithARemedy() {
     for error in [
       .unavailable(.noEntry), .unavailable(.accessDenied), .unavailable(.notPermitted), .unavailable(.noDevice),
       .version(11), .failed(.createVM, .noMemory), .failed(.run, .notSupported),

@@ -2,9 +2,9 @@ import Machine
 import TestSupport
 import Testing
 
-/// What a Linux kernel's first bytes say, and where things go that it is started with.
+/// The headers of Linux kernels, and the layout of their memory.
 struct LinuxKernelTests {
-  /// A header as each architecture's boot protocol has it, in a file with EFI headers where `sections` says so.
+  /// A header in the format of each architecture's boot protocol, optionally in a file with EFI headers (`sections`).
   private static func bytes(
     _ architecture: Architecture = .arm64, textOffset: UInt64 = 0, imageSize: UInt64 = 32 << 20, flags: UInt64 = 0xa,
     sections: [(offset: UInt32, size: UInt32)] = []
@@ -31,10 +31,10 @@ struct LinuxKernelTests {
     return bytes
   }
 
-  private static func header(_ bytes: [UInt8]) throws(KernelHeader.Problem) -> KernelHeader {
+  private static func header(_ bytes: [UInt8]) throws(KernelHeaderError) -> KernelHeader {
     let result = bytes.withUnsafeBytes { bytes in
-      do throws(KernelHeader.Problem) {
-        return Result<KernelHeader, KernelHeader.Problem>.success(try KernelHeader(bytes))
+      do throws(KernelHeaderError) {
+        return Result<KernelHeader, KernelHeaderError>.success(try KernelHeader(bytes))
       } catch {
         return .failure(error)
       }
@@ -44,25 +44,35 @@ struct LinuxKernelTests {
 
   private static func format(_ bytes: [UInt8]) -> KernelFormat { bytes.withUnsafeBytes { KernelFormat($0) } }
 
-  @Test func headersSayArchitecturePlaceAndSize() throws {
+  @Test func headersHaveArchitectureAddressAndSize() throws {
     let arm64 = try Self.header(Self.bytes(.arm64, flags: 0xc, sections: [(0x1_0000, 0x20_0000), (0x21_0000, 0x1000)]))
     #expect(arm64.architecture == .arm64 && arm64.imageSize == 32 << 20 && arm64.pageSize == 16384)
     #expect(arm64.fileSize == 0x21_1000)
+    // A section without bytes in the file may have any offset.
+    #expect(try Self.header(Self.bytes(sections: [(0x1000, 0x1000), (.max, 0)])).fileSize == 0x2000)
     let riscv64 = try Self.header(Self.bytes(.riscv64, textOffset: 2 << 20, flags: 0))
     #expect(riscv64.architecture == .riscv64 && riscv64.textOffset == 2 << 20 && riscv64.pageSize == nil)
     #expect(riscv64.fileSize == 0)
   }
 
-  @Test func whatIsNoHeaderIsToldApart() {
-    #expect(throws: KernelHeader.Problem.notKernel) { try Self.header([UInt8](repeating: 0, count: 64)) }
-    #expect(throws: KernelHeader.Problem.notKernel) { try Self.header(Array(Self.bytes()[..<63])) }
-    #expect(throws: KernelHeader.Problem.notKernel) { try Self.header([]) }
-    #expect(throws: KernelHeader.Problem.bigEndian) { try Self.header(Self.bytes(flags: 1)) }
-    #expect(throws: KernelHeader.Problem.noSize) { try Self.header(Self.bytes(imageSize: 0)) }
+  @Test(
+    arguments: [
+      (0x1124, [4096, 65536]), (0xff10_0000, [16384]), (0x1020_0000, [4096, 16384, 65536]), (0xff00_0000, []),
+    ] as [(UInt64, [UInt64])])
+  func pageSizesAreThoseOfTheCPU(value: UInt64, sizes: [UInt64]) {
+    #expect([2048, 4096, 8192, 16384, 65536].filter { ARM64.hasPages(of: $0, idAA64MMFR0: value) } == sizes)
   }
 
-  /// Offsets and counts of EFI headers that lead out of what was read.
-  @Test func hostileSectionsAreNoHarm() throws {
+  @Test func invalidHeadersAreRejected() {
+    #expect(throws: KernelHeaderError.notKernel) { try Self.header([UInt8](repeating: 0, count: 64)) }
+    #expect(throws: KernelHeaderError.notKernel) { try Self.header(Array(Self.bytes()[..<63])) }
+    #expect(throws: KernelHeaderError.notKernel) { try Self.header([]) }
+    #expect(throws: KernelHeaderError.bigEndian) { try Self.header(Self.bytes(flags: 1)) }
+    #expect(throws: KernelHeaderError.noSize) { try Self.header(Self.bytes(imageSize: 0)) }
+  }
+
+  /// Offsets and counts of EFI headers that refer to addresses outside the data.
+  @Test func hostileSectionsAreHandled() throws {
     for (offset, value) in [(60, UInt32.max), (60, 1020), (84, 0xffff), (68, 0xffff_0000)] as [(Int, UInt32)] {
       var bytes = Self.bytes(sections: [(0x1000, 0x1000)])
       bytes.withUnsafeMutableBytes { $0.storeBytes(of: value, toByteOffset: offset, as: UInt32.self) }
@@ -95,15 +105,15 @@ struct LinuxKernelTests {
   private static func layout(
     textOffset: UInt64 = 0, imageSize: UInt64 = 32 << 20, initrd: UInt64 = 0, size: UInt64 = 256 << 20,
     limit: UInt64 = 1 << 40
-  ) throws(LinuxLayout.Problem) -> LinuxLayout {
+  ) throws(LinuxLayoutError) -> LinuxLayout {
     let header: KernelHeader
-    do throws(KernelHeader.Problem) {
+    do throws(KernelHeaderError) {
       header = try Self.header(bytes(textOffset: textOffset, imageSize: imageSize))
     } catch { throw .header }
     return try LinuxLayout(header: header, initrdSize: initrd, size: size, addressLimit: limit)
   }
 
-  @Test func everythingHasAPlaceOfItsOwn() throws {
+  @Test func rangesOfTheLayoutDoNotOverlap() throws {
     for (offset, image, initrd) in [(0, 1, 0), (2 << 20, 36 << 20, 1), (0x8_0000, 40 << 20, 90 << 20)]
       as [(UInt64, UInt64, UInt64)]
     {
@@ -119,15 +129,15 @@ struct LinuxKernelTests {
   }
 
   @Test(arguments: [.max, 1 << 63, 1 << 40, (512 << 30) + 4096] as [UInt64])
-  func headersThatNoMemoryHoldsAreRefused(value: UInt64) {
-    #expect(throws: LinuxLayout.Problem.header) { try Self.layout(textOffset: value) }
-    #expect(throws: LinuxLayout.Problem.header) { try Self.layout(imageSize: value) }
+  func headersBeyondAnyMemoryAreRejected(value: UInt64) {
+    #expect(throws: LinuxLayoutError.header) { try Self.layout(textOffset: value) }
+    #expect(throws: LinuxLayoutError.header) { try Self.layout(imageSize: value) }
   }
 
-  @Test func whatDoesNotFitSaysHowMuchWould() throws {
-    #expect(throws: LinuxLayout.Problem.header) { try Self.layout(textOffset: 123) }
+  @Test func tooLittleMemoryReportsTheNeeds() throws {
+    #expect(throws: LinuxLayoutError.header) { try Self.layout(textOffset: 123) }
     for (image, initrd) in [(60 << 20, 0), (32 << 20, 40 << 20), (512 << 30, 0), (1, 512 << 30)] as [(UInt64, UInt64)] {
-      do throws(LinuxLayout.Problem) {
+      do throws(LinuxLayoutError) {
         _ = try Self.layout(imageSize: image, initrd: initrd, size: 64 << 20)
         Issue.record("\(image) and \(initrd) bytes fit 64 MiB")
       } catch {
@@ -138,19 +148,19 @@ struct LinuxKernelTests {
         #expect(throws: Never.self) { try Self.layout(imageSize: image, initrd: initrd, size: needed, limit: .max) }
       }
     }
-    #expect(throws: LinuxLayout.Problem.needsMemory(.max)) { try Self.layout(initrd: .max) }
+    #expect(throws: LinuxLayoutError.needsMemory(.max)) { try Self.layout(initrd: .max) }
   }
 
-  @Test func memoryBeyondTheAddressSpaceIsRefused() {
+  @Test func memoryBeyondTheAddressSpaceIsRejected() {
     for (size, limit) in [(256 << 20, 0x8fff_ffff), (512 << 30, 1 << 39), (.max, .max)] as [(UInt64, UInt64)] {
-      #expect(throws: LinuxLayout.Problem.beyondAddressSpace(limit: limit)) {
+      #expect(throws: LinuxLayoutError.beyondAddressSpace(limit: limit)) {
         try Self.layout(size: size, limit: limit)
       }
     }
   }
 
-  /// Whatever a header and its numbers say, there is a layout in memory, or an error.
-  @Test func randomHeadersAreSurvived() {
+  /// For any numbers in the header there is a layout within the memory, or an error.
+  @Test func randomHeadersAreHandled() {
     var random = SeededGenerator(seed: 7)
     for _ in 0..<20_000 {
       var bytes = Self.bytes(Bool.random(using: &random) ? .arm64 : .riscv64, sections: [(0x1000, 0x1000)])
@@ -158,9 +168,9 @@ struct LinuxKernelTests {
         bytes[Int.random(in: 0..<300, using: &random)] = .random(in: 0...255, using: &random)
       }
       _ = Self.format(bytes)
-      do throws(KernelHeader.Problem) {
+      do throws(KernelHeaderError) {
         let header = try Self.header(bytes)
-        do throws(LinuxLayout.Problem) {
+        do throws(LinuxLayoutError) {
           let layout = try LinuxLayout(
             header: header, initrdSize: random.next() >> UInt64.random(in: 0..<64, using: &random), size: 1 << 30,
             addressLimit: 1 << 40)

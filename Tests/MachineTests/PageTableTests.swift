@@ -2,7 +2,7 @@ import Machine
 import TestSupport
 import Testing
 
-/// Tables in memory of the test's own, and what they should come to.
+/// Page tables in memory of the test, and the expected translations.
 private final class Tables {
   let architecture: Architecture
   let physical: UInt64 = 0x40_0000_0000 - 0x1000_0000
@@ -20,12 +20,12 @@ private final class Tables {
 
   deinit { arena.deallocate() }
 
-  /// Writes an entry as a guest does that can reach the tables; the root's come first.
+  /// Writes an entry, as a guest does that can write the tables. The root's entries come first.
   func forge(_ index: Int, _ entry: UInt64) {
     arena.storeBytes(of: entry, toByteOffset: index * 8, as: UInt64.self)
   }
 
-  /// The entry that leads to a table.
+  /// The entry that refers to a table.
   func entry(to address: UInt64) -> UInt64 {
     architecture == .arm64 ? address & ~0xfff | 0b11 : (address >> 12) << 10 | 1
   }
@@ -45,7 +45,7 @@ private final class Tables {
     return try walker.translate(address)
   }
 
-  /// Compares all pages of all 2 MiB blocks that were touched, and of their neighbours.
+  /// Compares all pages of all 2 MiB blocks that were changed, and of their neighbours.
   func verify(_ comment: Comment) throws {
     for block in blocks.union(blocks.map { $0 + 1 }).union(blocks.filter { $0 > 0 }.map { $0 - 1 }) {
       for page in stride(from: block << 21, to: (block + 1) << 21, by: 4096) {
@@ -75,7 +75,7 @@ struct PageTableTests {
     try tables.map(0x8020_0000..<0x8060_0000, mapping)
     try tables.verify("\(mapping)")
     let translation = try #require(try tables.translate(0x8040_0000))
-    // The fundamental promise, whatever the mapping.
+    // Holds for every mapping.
     #expect(!translation.user.isSuperset(of: [.write, .execute]))
     #expect(!translation.privileged.isSuperset(of: [.write, .execute]))
     if !mapping.isUser { #expect(translation.user == []) }
@@ -83,22 +83,22 @@ struct PageTableTests {
   }
 
   @Test(arguments: [Architecture.arm64, .riscv64])
-  func wholeBlocksNeedNoLeafTables(architecture: Architecture) throws {
-    // Root and one middle table: room for blocks alone.
+  func completeBlocksNeedNoLeafTables(architecture: Architecture) throws {
+    // Root and one middle table: sufficient for blocks only.
     let tables = Tables(architecture, pages: 2)
     try tables.map(0x8000_0000..<0x8800_0000, .init([.read, .write]))
     #expect(try tables.translate(0x87ff_f000)?.physical == 0x87ff_f000)
-    #expect(throws: PageTable.Refusal.full) { try tables.table.map(0x8000_0000..<0x8000_1000, nil) }
+    #expect(throws: PageTableError.full) { try tables.table.map(0x8000_0000..<0x8000_1000, nil) }
   }
 
   @Test(arguments: [Architecture.arm64, .riscv64])
-  func aBlockIsSplitWhereAPartOfItChanges(architecture: Architecture) throws {
+  func aBlockIsSplitIfAPartOfItChanges(architecture: Architecture) throws {
     let tables = Tables(architecture, pages: 8)
     try tables.map(0x8000_0000..<0x8040_0000, .init([.read, .execute]))
     try tables.map(0x8000_3000..<0x8000_5000, .init([.read, .write]))
     try tables.map(0x803f_f000..<0x8040_0000, nil)
     try tables.verify("split")
-    // The whole block again, through the leaf table that is there now.
+    // The whole block again, now with a leaf table.
     try tables.map(0x8000_0000..<0x8020_0000, .init([.read]))
     try tables.verify("mapped again")
     try tables.map(0x8000_0000..<0x8040_0000, nil)
@@ -131,13 +131,13 @@ struct PageTableTests {
   func aFullArenaIsAnErrorAndKeepsWhatWasMapped(architecture: Architecture) throws {
     let tables = Tables(architecture, pages: 3)
     try tables.map(0x8000_0000..<0x8000_4000, .init([.read, .write]))
-    #expect(throws: PageTable.Refusal.full) { try tables.table.map(0x9000_0000..<0x9000_1000, .init([.read])) }
+    #expect(throws: PageTableError.full) { try tables.table.map(0x9000_0000..<0x9000_1000, .init([.read])) }
     try tables.verify("after it was full")
   }
 
-  /// A program in system mode can reach its tables: what it writes there leads the monitor nowhere else.
+  /// A program in system mode can write its tables: the monitor still accesses no other memory.
   @Test(arguments: [Architecture.arm64, .riscv64])
-  func aForgedEntryIsRefused(architecture: Architecture) throws {
+  func anEntryChangedByTheGuestIsRejected(architecture: Architecture) throws {
     let tables = Tables(architecture, pages: 8)
     // The root, a middle table and a leaf table.
     try tables.map(0x8000_0000..<0x8000_4000, .init([.read]))
@@ -146,14 +146,14 @@ struct PageTableTests {
       as [UInt64]
     {
       tables.forge(2, tables.entry(to: address))
-      #expect(throws: PageTable.Refusal.foreign) { try tables.table.map(0x8000_4000..<0x8000_5000, .init([.read])) }
+      #expect(throws: PageTableError.foreign) { try tables.table.map(0x8000_4000..<0x8000_5000, .init([.read])) }
     }
     tables.forge(2, tables.entry(to: physical + 4096))
     for address in [0, physical - 4096, physical + 3 * 4096] as [UInt64] {
       tables.forge(512, tables.entry(to: address))
-      #expect(throws: PageTable.Refusal.foreign) { try tables.table.map(0x8000_4000..<0x8000_5000, nil) }
+      #expect(throws: PageTableError.foreign) { try tables.table.map(0x8000_4000..<0x8000_5000, nil) }
     }
-    // A block that is no address at all is split like any other.
+    // A block with an invalid address is split like any other.
     for block in [.max & ~0b10, .max, 1 << 63] as [UInt64] {
       tables.forge(512, block)
       if architecture == .riscv64 || block & 0b11 != 0b11 {
@@ -163,17 +163,17 @@ struct PageTableTests {
   }
 
   @Test(arguments: [Architecture.arm64, .riscv64], 0..<12)
-  func randomChangesComeToWhatTheyShould(architecture: Architecture, seed: Int) throws {
+  func randomMappingsGiveTheExpectedTranslations(architecture: Architecture, seed: Int) throws {
     var random = SeededGenerator(seed: UInt64(seed))
     let tables = Tables(architecture, pages: 64)
     let bases: [UInt64] = [0, 0x3fe0_0000, 0x8000_0000, 0x1_0000_0000]
     for step in 0..<25 {
       let start = bases.randomElement(using: &random)! + .random(in: 0..<1536, using: &random) * 4096
       // One page, some pages, several blocks.
-      let most: UInt64 = [1, 64, 1024].randomElement(using: &random)!
+      let limit: UInt64 = [1, 64, 1024].randomElement(using: &random)!
       // Sometimes on block boundaries.
       let isWhole = Bool.random(using: &random)
-      let pages = UInt64.random(in: 1...most, using: &random)
+      let pages = UInt64.random(in: 1...limit, using: &random)
       let end = start + pages * 4096
       let block = PageTable.blockSize
       let range = isWhole ? start / block * block..<(end + block - 1) / block * block : start..<end

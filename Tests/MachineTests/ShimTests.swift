@@ -2,13 +2,13 @@ import Foundation
 import Machine
 import Testing
 
-/// The machine code in Machine against the assembly that it was made of.
+/// The machine code in Machine, compared with its assembly source.
 struct ShimTests {
-  /// The toolchain's clang, or any other; nil where there is none.
+  /// The toolchain's clang, or any other; nil if there is none.
   private static let clang: String? = {
-    let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
+    let directories = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").map(String.init)
     func find(_ name: String) -> String? {
-      folders.map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+      directories.map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
     }
     if let swift = find("swift") {
       let tools = URL(fileURLWithPath: swift).resolvingSymlinksInPath().deletingLastPathComponent()
@@ -24,60 +24,85 @@ struct ShimTests {
       (Architecture.arm64, ["--target=aarch64-none-elf"]),
       (.riscv64, ["--target=riscv64-none-elf", "-march=rv64gc", "-mabi=lp64d", "-mno-relax"]),
     ])
-  func theShimIsWhatItsAssemblySays(architecture: Architecture, flags: [String]) throws {
-    let assembled = try assemble("\(architecture.name)", flags)
+  func theMachineCodeIsWhatItsAssemblySays(architecture: Architecture, flags: [String]) throws {
+    let assembled = try assemble("shim-\(architecture.name)", flags)
     let shim = architecture.shim.withUnsafeBytes { Data($0) }
-    #expect(shim == assembled.text, "run tools/shims after a change of the assembly")
+    #expect(shim == assembled.code[".text"], "run tools/shims after a change of the assembly")
     #expect(shim.count <= 4096)
-    let resume = architecture == .arm64 ? ARM64.shimResume : RISCV64.shimResume
-    #expect(assembled.symbols["resume"] == UInt64(resume))
-    if architecture == .arm64 {
-      // mov x0, #1, then the instruction that leaves.
-      let leave = Int(try #require(assembled.symbols["leave"]))
-      #expect(ARM64.shimLeave * 4 == leave + 4)
-      #expect(architecture.shim[ARM64.shimLeave] == 0xd400_0002)  // hvc #0
-    } else {
-      // stvec's two low bits are its mode: direct.
-      #expect(assembled.symbols["trap"] == 0)
+    let facts = architecture.facts
+    #expect(assembled.symbols["resume"] == UInt64(facts.shimResume))
+    #expect(assembled.symbols["leave_call"] == UInt64(facts.shimCall))
+    #expect(assembled.symbols["watch_floating_point"] == UInt64(facts.shimRestore.upperBound))
+    // stvec's two low bits are its mode: direct.
+    #expect(assembled.symbols["trap"] ?? 0 == 0)
+    let call = architecture.shim[facts.shimCall / 4]
+    switch architecture {
+    case .arm64:
+      #expect(call == 0xd400_0002)  // hvc #0
+      #expect(withUnsafeBytes(of: ARM64.shimDoorbellStore) { Data($0) } == assembled.code[".doorbell"])
+    case .riscv64: #expect(call == 0x0000_0073)  // ecall
+    case .aarch32: Issue.record("its shim is arm64's")
     }
+    let vectors = architecture.vectors.withUnsafeBytes { Data($0) }
+    let vector = try #require(try assemble("vectors-\(architecture.name)", flags).code[".text"])
+    #expect(vectors.prefix(vector.count) == vector)
   }
 
-  /// What stands at each of arm64's sixteen vectors, 0x80 apart: from EL0 on AArch64 a synchronous exception saves the
-  /// registers; an SError goes the same way; all else branches on.
-  @Test func arm64sVectorsAreWhereTheProcessorLooks() {
+  /// A program in system mode starts with the same code at each of arm64's sixteen vectors.
+  @Test func allVectorsOfAProgramAreEqual() {
+    let vectors = Architecture.arm64.vectors
+    #expect(vectors.count == 16 * 32)
+    for vector in 1..<16 { #expect(vectors[vector * 32..<vector * 32 + 32].elementsEqual(vectors[..<32])) }
+  }
+
+  /// The code at arm64's sixteen vectors, 0x80 apart: a synchronous exception from EL0 saves the registers; from AArch32
+  /// it zeroes their upper halves before; an SError does the same; all others branch.
+  @Test func arm64VectorsAreAtTheirOffsets() {
     let shim = Architecture.arm64.shim
     func isBranch(_ word: UInt32) -> Bool { word >> 26 == 0b000101 }
     for vector in 0..<16 {
       let word = shim[vector * 32]
-      #expect(isBranch(word) == (vector != 8), "vector \(vector)")
+      #expect(isBranch(word) == (vector != 8 && vector != 12), "vector \(vector)")
       #expect(word != 0)
     }
     // stp x0, x1, [sp]
     #expect(shim[8 * 32] == 0xa900_07e0)
+    // mov w0, w0 to mov w14, w14; b 0x400
+    for register in 0..<15 as Range<UInt32> {
+      #expect(shim[12 * 32 + Int(register)] == 0x2a00_03e0 | register << 16 | register)
+    }
+    #expect(shim[12 * 32 + 15] == 0x1400_0000 | (0x03ff_ffff & UInt32(bitPattern: (0x400 - 0x63c) / 4)))
   }
 
-  private func assemble(_ name: String, _ flags: [String]) throws -> (text: Data, symbols: [String: UInt64]) {
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    let include = tests.deletingLastPathComponent().deletingLastPathComponent()
-      .appendingPathComponent("Sources/AppletABI/include").path
+  /// The code sections of an object file, and the symbols in `.text`.
+  private struct Assembled {
+    var code: [String: Data] = [:]
+    var symbols: [String: UInt64] = [:]
+  }
+
+  private func assemble(_ name: String, _ flags: [String]) throws -> Assembled {
+    let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let include = repository.appendingPathComponent("Sources/AppletABI/include").path
+    let source = repository.appendingPathComponent("Sources/Machine/Shims/\(name).S").path
     let object = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).o")
     defer { try? FileManager.default.removeItem(at: object) }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: try #require(Self.clang))
     process.arguments =
       ["-c", "-x", "assembler-with-cpp", "-I", include] + flags
-      + [tests.appendingPathComponent("Shims/\(name).S").path, "-o", object.path]
+      + [source, "-o", object.path]
     let errors = Pipe()
     process.standardError = errors
     try process.run()
-    let complaints = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let standardError = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
-    try #require(process.terminationStatus == 0, "\(complaints)")
+    try #require(process.terminationStatus == 0, "\(standardError)")
     return try sections(of: try Data(contentsOf: object))
   }
 
-  /// The text section and the symbols in it of a 64-bit relocatable ELF file.
-  private func sections(of file: Data) throws -> (text: Data, symbols: [String: UInt64]) {
+  /// The sections and symbols of a 64-bit relocatable ELF file.
+  private func sections(of file: Data) throws -> Assembled {
     func number(_ offset: Int, _ size: Int) -> Int {
       (0..<size).reversed().reduce(0) { $0 << 8 | Int(file[offset + $1]) }
     }
@@ -85,22 +110,25 @@ struct ShimTests {
     let headers = (0..<number(60, 2)).map { number(40, 8) + $0 * 64 }
     func name(_ header: Int) -> String { string(number(headers[number(62, 2)] + 24, 8) + number(header, 4)) }
     let text = try #require(headers.firstIndex { name($0) == ".text" })
-    let start = number(headers[text] + 24, 8)
-    // The shim is one piece: nothing is left for a linker to fill in.
+    // The shim is complete: there are no relocations.
     #expect(!headers.contains { name($0) == ".rela.text" })
-    var symbols: [String: UInt64] = [:]
+    var assembled = Assembled()
+    for header in headers where number(header + 4, 4) == 1 {
+      let start = number(header + 24, 8)
+      assembled.code[name(header)] = Data(file[start..<start + number(header + 32, 8)])
+    }
     let table = try #require(headers.first { number($0 + 4, 4) == 2 })
     let names = number(headers[number(table + 40, 4)] + 24, 8)
     for entry in stride(from: number(table + 24, 8), to: number(table + 24, 8) + number(table + 32, 8), by: 24)
     where number(entry + 6, 2) == text {
-      symbols[string(names + number(entry, 4))] = UInt64(number(entry + 8, 8))
+      assembled.symbols[string(names + number(entry, 4))] = UInt64(number(entry + 8, 8))
     }
-    return (file[start..<start + number(headers[text] + 32, 8)], symbols)
+    return assembled
   }
 
-  /// Brought back to the shim amid its own code, an applet has its floating-point registers saved at the next exit: CPACR_EL1
-  /// lets them be used, and sstatus.FS says that they were.
-  @Test func aRestartLosesNoFloatingPointRegisters() throws {
+  /// If an applet is brought back to the shim from its own code, its floating-point registers are saved at the next
+  /// exit: CPACR_EL1 enables them, and sstatus.FS is dirty.
+  @Test func aShimRestartKeepsFloatingPointRegisters() throws {
     let layout = try SecureLayout(
       image: 0x8000_0000..<0x8000_1000, size: 1 << 20, hostPage: 4096, addressLimit: 1 << 40)
     let arm = Architecture.arm64.shimRestart(layout)
@@ -109,8 +137,8 @@ struct ShimTests {
     #expect(riscv.filter { $0.id == RISCV64.sstatus }.map(\.value) == [3 << 13])
   }
 
-  /// What the monitor sets for an applet that is to trap into the shim is what its processor would have set.
-  @Test func anAppletThatIsTrappedLooksAsIfItHadTrapped() throws {
+  /// The registers that the monitor sets for a trap to the shim are those that the CPU would set.
+  @Test func aTrapByTheMonitorEqualsOneByTheCPU() throws {
     let layout = try SecureLayout(
       image: 0x8000_0000..<0x8000_1000, size: 1 << 20, hostPage: 4096, addressLimit: 1 << 40)
     func value(_ architecture: Architecture, _ status: UInt64, _ id: UInt64) -> UInt64? {
@@ -122,7 +150,7 @@ struct ShimTests {
     #expect(value(.arm64, 0xa000_03c0, ARM64.pstate) == 0x3c5)
     #expect(value(.arm64, 0xa000_03c0, ARM64.pc) == layout.shim + 0x400)
     #expect(Architecture.arm64.shim[0x400 / 4] == 0xa900_07e0)
-    // A class that is neither a call nor the use of floating point, which the shim answers itself.
+    // A class that is neither a call nor an access to floating point, which the shim handles itself.
     #expect(value(.arm64, 0xa000_03c0, ARM64.esrEL1) == 0)
     // SRET has set SPIE; SPP is clear, FS stays as it is.
     #expect(value(.riscv64, 3 << 13 | 1 << 5, RISCV64.sstatus) == 3 << 13)
@@ -133,11 +161,14 @@ struct ShimTests {
     #expect(Architecture.riscv64.trap(cause: cause) == .fault(.other(1 << 63 | 1)))
   }
 
-  /// Behind its exit a vCPU has nothing left to store.
-  @Test func behindTheExitComesTheRestoring() {
-    let arm = Architecture.arm64
-    #expect(arm.shimBehindExit.map { arm.shim[$0 / 4 - 1] } == 0xd400_0002)
-    let riscv = Architecture.riscv64
-    #expect(riscv.shim[riscv.shimRestore.lowerBound / 4 - 1] == 0x0000_0073)
+  /// The code that restores registers begins where a vCPU is after an exit, or where arm64's code branches from there,
+  /// and ends with the return to the applet.
+  @Test func theShimRestoresRegistersAfterAnExit() {
+    let (arm, riscv) = (Architecture.arm64, Architecture.riscv64)
+    let offset = arm.facts.shimResume - arm.facts.shimReturn
+    #expect(arm.shim[arm.facts.shimReturn / 4] == 0b000101 << 26 | UInt32(offset / 4))  // b resume
+    #expect(riscv.facts.shimReturn == riscv.facts.shimResume)
+    #expect(arm.shim[arm.facts.shimRestore.upperBound / 4 - 1] == 0xd69f_03e0)  // eret
+    #expect(riscv.shim[riscv.facts.shimRestore.upperBound / 4 - 1] == 0x1020_0073)  // sret
   }
 }

@@ -1,3 +1,4 @@
+import AppletABI
 import Machine
 import Testing
 
@@ -25,9 +26,9 @@ struct TrapTests {
   func arm64(syndrome: UInt64, trap: Trap) {
     var pc: UInt64 = 0x1000
     #expect(Architecture.arm64.trap(cause: syndrome, pc: &pc) == trap)
-    // ISS2, in the upper half, decides nothing.
+    // ISS2, in the upper half, is ignored.
     #expect(Architecture.arm64.trap(cause: syndrome | 0xff_0000_0000, pc: &pc) == trap)
-    // SVC leaves it behind itself.
+    // After SVC it is past the instruction.
     #expect(pc == 0x1000)
   }
 
@@ -43,21 +44,19 @@ struct TrapTests {
   func riscv64(cause: UInt64, trap: Trap) {
     var pc: UInt64 = 0x1000
     #expect(Architecture.riscv64.trap(cause: cause, pc: &pc) == trap)
-    // ECALL leaves it at itself.
+    // ECALL does not advance it.
     #expect(pc == (trap == .call ? 0x1004 : 0x1000))
   }
 
   @Test func onlyOneExceptionIsACall() {
     var pc: UInt64 = 0
-    #expect((0..<64).filter { Architecture.arm64.trap(cause: $0 << 26, pc: &pc) == .call } == [0x15])
+    #expect((0..<64).filter { Architecture.arm64.trap(cause: $0 << 26, pc: &pc) == .call } == [0x11, 0x15])
     #expect((0..<64).filter { Architecture.riscv64.trap(cause: $0, pc: &pc) == .call } == [8])
   }
 
   @Test func aWaitForAnInterruptIsRecognized() {
-    #expect(Architecture.arm64.isWaitForInterrupt(0xd503_207f))
-    #expect(!Architecture.arm64.isWaitForInterrupt(0xd503_205f))  // WFE
-    #expect(Architecture.riscv64.isWaitForInterrupt(0x1050_0073))
-    #expect(!Architecture.riscv64.isWaitForInterrupt(0x0000_0073))  // ECALL
+    #expect(Architecture.arm64.facts.waitForInterrupt == 0xd503_207f)
+    #expect(Architecture.riscv64.facts.waitForInterrupt == 0x1050_0073)
   }
 
   @Test func readsOfTheCounterAreRecognized() {
@@ -76,11 +75,34 @@ struct TrapTests {
     #expect(riscv.counterRead(cause: 2, instruction: 0xc000_2573) == nil)  // rdcycle
   }
 
-  @Test func faultsSayWhatTheyAreAbout() {
-    for fault in [Fault.read, .write, .execute, .misaligned] { #expect(fault.hasAddress) }
-    for fault in [Fault.undefinedInstruction, .privilegedInstruction, .breakpoint, .waitForInterrupt, .other(3)] {
-      #expect(!fault.hasAddress)
+  /// HVC, SMC, ERET, MRS of SCTLR_EL1, MSR of VBAR_EL1, MSR DAIFSet; SRET, WFI, SFENCE.VMA, and CSRs of VS mode. For
+  /// comparison, instructions of user mode, and words that are not instructions.
+  @Test func instructionsOfSystemModeAreRecognized() {
+    let arm: [UInt32] = [0xd400_0002, 0xd400_0003, 0xd69f_03e0, 0xd538_1000, 0xd518_c000, 0xd503_42df]
+    for instruction in arm { #expect(Architecture.arm64.isPrivileged(instruction: instruction)) }
+    // SVC, BRK, UDF, NOP, ISB, DC CVAU, MRS of CNTVCT_EL0.
+    for instruction: UInt32 in [0xd400_0001, 0xd420_0000, 0, 0xd503_201f, 0xd503_3fdf, 0xd50b_7b20, 0xd53b_e040] {
+      #expect(!Architecture.arm64.isPrivileged(instruction: instruction))
     }
-    #expect(Fault.other(44).description == "exception 44")
+    for instruction: UInt32 in [0x1020_0073, 0x1050_0073, 0x1200_0073, 0x1000_2573, 0x1055_1073] {
+      #expect(Architecture.riscv64.isPrivileged(instruction: instruction))
+    }
+    // ECALL, EBREAK, RDTIME, FRCSR, ADDI, and no instruction.
+    for instruction: UInt32 in [0x73, 0x10_0073, 0xc010_2573, 0x30_2573, 0x13, 0] {
+      #expect(!Architecture.riscv64.isPrivileged(instruction: instruction))
+    }
+  }
+
+  /// The extension ID of SBI's functions, in a7; the legacy ones are any applet's small numbers.
+  @Test func callsOfSystemModeAreRecognized() {
+    func isSystemCall(_ id: UInt64, _ architecture: Architecture = .riscv64) -> Bool {
+      architecture.isSystemCall { $0 == 17 ? id : 0x10 }
+    }
+    for name in ["TIME", "sPI", "RFNC", "HSM", "SRST", "PMU", "DBCN", "SUSP", "CPPC", "NACL", "STA"] {
+      let id = name.utf8.reduce(0) { $0 << 8 | UInt64($1) }
+      #expect(isSystemCall(id) && !isSystemCall(id, .arm64) && !isSystemCall(id, .aarch32), "\(name)")
+    }
+    #expect(isSystemCall(0x10) && isSystemCall(UInt64(APPLET_SBI_EXTENSION)))
+    for id in Array(0...8) + [.max, 0x1_0000_0010] as [UInt64] { #expect(!isSystemCall(id), "\(id)") }
   }
 }

@@ -8,7 +8,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// What an embedder sees of a context and may change: memory and registers.
+/// A context's memory and registers, as an embedding program reads and changes them.
 struct AccessTests {
   private static let place: UInt64 = 0x7000_0000
 
@@ -22,7 +22,7 @@ struct AccessTests {
     return fixture
   }
 
-  @Test(arguments: Host.all) func memoryIsReadAndWrittenByTheGuestsAddresses(host: Host) throws {
+  @Test(arguments: Host.all) func memoryIsAccessedByGuestAddress(host: Host) throws {
     let fixture = try called(host, shadows: 1)
     let context = fixture.context
     let page = Int(linux_page_size())
@@ -36,7 +36,7 @@ struct AccessTests {
     }
     #expect(memory.bytes[2] == 3)
     #expect(try context.memory.read(try #require(GuestRange(start: Self.place, count: 2))) == [1, 2])
-    // What the applet itself must be allowed is up to the reader.
+    // The caller selects the access that the applet itself must have.
     #expect(throws: ExecError.badRange(call: 0x500, address: Fixture.text, count: 4, .access)) {
       try context.readMemory(at: Fixture.text, count: 4, for: .write)
     }
@@ -53,8 +53,8 @@ struct AccessTests {
     #expect(memory.bytes[page - 1] == 0)
   }
 
-  /// An offset, as the transfer region has it, reaches memory on both sides of the main one.
-  @Test(arguments: Host.all) func pokeReachesBelowTheMainMemory(host: Host) throws {
+  /// A transfer region's offset can refer to memory below and above the main one.
+  @Test(arguments: Host.all) func pokeWritesBelowTheMainMemory(host: Host) throws {
     let place = Self.place
     let fixture = try Fixture(host, [{ $0.call(APPLET_CALL_RPC_REQUEST, place + 8, 4) }])
     let memory = try SharedMemory(count: Int(linux_page_size()), kernel: fixture.kernel)
@@ -64,9 +64,9 @@ struct AccessTests {
     #expect(Array(memory.bytes[8..<10]) == [9, 8])
   }
 
-  @Test(arguments: Host.all) func whereItGoesOnCanBeSet(host: Host) throws {
+  @Test(arguments: Host.all) func thePCCanBeSet(host: Host) throws {
     let seen = Notes<UInt64>()
-    // A fault, which a monitor may let it pass over.
+    // After a fault a monitor may skip the instruction.
     let cause: UInt64 = host.architecture == .arm64 ? 0x9200_0004 : 13
     let fixture = try called(
       host,
@@ -77,11 +77,11 @@ struct AccessTests {
           return $0.call(APPLET_CALL_EXIT, 0)
         },
       ])
-    #expect(try fixture.context.exec() == .fault(.read))
+    #expect(try fixture.context.exec() == .fault(.read, address: 0x10))
     #expect(fixture.context.pc == 0x8000_0050)
     fixture.context.pc += 4
     #expect(fixture.context.pc == 0x8000_0054)
-    // The shim loads it only when it is told to.
+    // The shim only loads it on request.
     let asked = fixture.context.memory.bytes(at: fixture.context.memory.layout.frame, count: 1024)
       .load(fromByteOffset: Int(APPLET_FRAME_ON_ENTRY) * 8, as: UInt64.self)
     #expect(asked & UInt64(APPLET_ENTRY_REGISTERS) != 0)
@@ -89,7 +89,7 @@ struct AccessTests {
     #expect(seen.list == [0x8000_0054])
   }
 
-  @Test(arguments: Host.all) func ofTheStatusTheFlagsAloneCanBeSet(host: Host) throws {
+  @Test(arguments: Host.all) func onlyTheFlagsOfTheStatusCanBeSet(host: Host) throws {
     let context = try called(host, shadows: 1).context
     let before = context.status
     context.status = .max
@@ -100,15 +100,15 @@ struct AccessTests {
     #expect(context.shadow?.status == before)
   }
 
-  @Test(arguments: Host.all) func floatingPointRegistersAreSeenAndSet(host: Host) throws {
+  @Test(arguments: Host.all) func floatingPointRegistersCanBeReadAndSet(host: Host) throws {
     let fixture = try called(host, shadows: 1)
     let context = fixture.context
     let id = host.architecture.floatingPointRegisters[3].id
     let size = 1 << Int(id >> 52 & 15)
-    fixture.kernel.processors[0].registers[id] = (1...UInt8(size)).map { $0 }
-    // It was read already, when the shadow was made; a fresh context's is read now.
+    fixture.kernel.cpus[0].registers[id] = (1...UInt8(size)).map { $0 }
+    // It was read when the shadow was made; in a new context it is read now.
     let other = try called(host)
-    other.kernel.processors[0].registers[id] = (1...UInt8(size)).map { $0 }
+    other.kernel.cpus[0].registers[id] = (1...UInt8(size)).map { $0 }
     let (low, high) = try other.context.floatingPoint(3)
     #expect(low == 0x0807_0605_0403_0201)
     #expect(high == (size == 16 ? 0x100f_0e0d_0c0b_0a09 : 0))
@@ -120,17 +120,57 @@ struct AccessTests {
     #expect(ExecCtx.equal(context, context.shadows[0]))
   }
 
-  @Test(arguments: both) func aProgramsFloatingPointRegistersAreKVMs(architecture: Architecture) throws {
+  @Test(arguments: Host.all) func floatingPointControlAndStatusAreSeenAndSet(host: Host) throws {
+    let isARM = host.architecture == .arm64
+    let registers = host.architecture.floatingPointRegisters
+    let fixture = try called(host)
+    fixture.kernel.cpus[0].registers[registers[32].id] = [0x11, 0, 0x40, 0]
+    var (control, status) = try fixture.context.floatingPointControl()
+    #expect(control == 0x40_0011 && status == 0)
+    let context = try called(host, shadows: 1).context
+    try context.setFloatingPointControl(.max, status: 0x7_0000_0010)
+    for copy in [context] + context.shadows {
+      (control, status) = try copy.floatingPointControl()
+      #expect(control == 0xffff_ffff && status == (isARM ? 0x10 : 0))
+    }
+    #expect(try context.floatingPoint(0) == (0, 0))
+    let program = try Program(host.architecture, [{ $0.systemCall(APPLET_CALL_YIELD) }])
+    try program.context.schedule()
+    try program.context.setFloatingPointControl(0x1f)
+    #expect(program.kernel.cpus[0].registers[registers[32].id] == [0x1f, 0, 0, 0])
+    #expect(try program.context.floatingPointControl() == (0x1f, 0))
+  }
+
+  /// The names of GoTEE's fields.
+  @Test(arguments: Host.all) func theExceptionIsSeenInTheArchitecturesTerms(host: Host) throws {
+    let isARM = host.architecture == .arm64
+    let fixture = try Fixture(host)
+    // A call, a load, a jump, an undefined instruction.
+    let causes: [UInt64] = isARM ? [0x5600_0000, 0x9200_0006, 0x8200_0006, 0] : [8, 13, 12, 2]
+    fixture.kernel.script(
+      causes.map { cause in
+        { cause == causes[0] ? $0.call(0x500) : $0.trap(cause: cause, address: 0x10, pc: Fixture.text + 0x20) }
+      })
+    let vectors: [ExceptionVector] = [.supervisor, .dataAbort, .prefetchAbort, .undefined]
+    for (cause, vector) in zip(causes, vectors) {
+      try fixture.context.exec()
+      #expect(fixture.context.exceptionCause == cause && fixture.context.exceptionVector == vector)
+      #expect(fixture.context.exceptionPC == Fixture.text + (vector == .supervisor ? 0x40 : 0x20))
+    }
+    #expect(ExceptionVector.supervisor.rawValue == 8 && ExceptionVector.dataAbort.rawValue == 0x10)
+  }
+
+  @Test(arguments: both) func floatingPointRegistersOfAProgramAreReadFromKVM(architecture: Architecture) throws {
     let program = try Program(architecture, [{ $0.systemCall(APPLET_CALL_YIELD) }])
     try program.context.schedule()
     try program.context.setFloatingPoint(2, low: 7, high: 8)
     let id = architecture.floatingPointRegisters[2].id
-    let bytes = program.kernel.processors[0].registers[id]
+    let bytes = program.kernel.cpus[0].registers[id]
     #expect(bytes == [7, 0, 0, 0, 0, 0, 0, 0] + (architecture == .arm64 ? [8, 0, 0, 0, 0, 0, 0, 0] : []))
     #expect(try program.context.floatingPoint(2).low == 7)
   }
 
-  /// GoTEE's Load: an entry point, and memory that its user has filled.
+  /// GoTEE's Load: an entry point, and memory that the caller has filled.
   @Test(arguments: Host.all) func aContextIsMadeOfMemoryAndAnEntryPoint(host: Host) throws {
     let kernel = ScriptedKernel(host.architecture)
     let layout = try SecureLayout(
@@ -138,23 +178,23 @@ struct AccessTests {
     var memory = try GuestMemory(layout: layout, kernel: kernel)
     try memory.addImage([1, 2, 3, 4], at: 0x20_0010, access: [.read, .execute])
     try memory.addImage([5], at: 0x20_2000, access: [.read, .write])
-    #expect(throws: GuestMemory.Refusal.access) {
+    #expect(throws: GuestMemoryError.access) {
       try memory.addImage([1], at: 0x20_1000, access: [.read, .write, .execute])
     }
     for (bytes, address) in [([1], 0x20_0800), ([1], 0x20_3000), ([1], 0x1f_f000), ([], 0x20_1000), ([1, 2], .max)]
       as [([UInt8], UInt64)]
     {
-      #expect(throws: GuestMemory.Refusal.outside) { try memory.addImage(bytes, at: address, access: [.read]) }
+      #expect(throws: GuestMemoryError.outside) { try memory.addImage(bytes, at: address, access: [.read]) }
     }
     try memory.write([9], at: 0x20_2001)
-    #expect(throws: GuestMemory.Refusal.outside) { try memory.write([9], at: 0x20_1000) }
+    #expect(throws: GuestMemoryError.outside) { try memory.write([9], at: 0x20_1000) }
     let context = try ExecCtx(
       entry: 0x20_0010, memory: memory, system: try KVM.System(kernel: kernel), architecture: host.architecture)
     #expect(context.isSecure && context.pc == 0x20_0010)
     #expect(try context.readMemory(at: 0x20_0010, count: 4, for: .execute) == [1, 2, 3, 4])
     #expect(try context.readMemory(at: 0x20_2000, count: 2, for: .write) == [5, 9])
     #expect(context.deviceTree.prefix(4) == [0xd0, 0x0d, 0xfe, 0xed])
-    kernel.program = { guest in guest.call(APPLET_CALL_EXIT, UInt64(guest.bytes(at: 0x20_2001, count: 1)[0])) }
+    kernel.program = { guest in guest.call(APPLET_CALL_EXIT_STATUS, UInt64(guest.bytes(at: 0x20_2001, count: 1)[0])) }
     #expect(try context.run() == .exited(status: 9))
   }
 }

@@ -7,16 +7,16 @@ import Platform
 import TestSupport
 import Testing
 
-/// A way in which contexts are made: every test of calls and runs holds for each.
+/// The ways to make contexts. Tests of calls and runs are repeated for each.
 struct Host: CustomTestStringConvertible, Sendable {
   let architecture: Architecture
   let transport: ExecCtx.Transport
 
   var testDescription: String { "\(architecture.name) by \(transport)" }
 
+  static let riscv64 = Host(architecture: .riscv64, transport: .sbi)
   static let all = [
-    Host(architecture: .arm64, transport: .hvc), Host(architecture: .arm64, transport: .mmio),
-    Host(architecture: .riscv64, transport: .sbi),
+    Host(architecture: .arm64, transport: .hvc), Host(architecture: .arm64, transport: .mmio), riscv64,
   ]
 }
 
@@ -38,26 +38,32 @@ final class Fixture {
   static let end: UInt64 = 0x8005_0000
   static let heap: UInt64 = 0x8006_b000
 
+  /// A deadline for a run that is started now: long enough that the guest has been entered, on a busy machine, too.
+  static var deadlineAfterEntry: Int64 { Clock.monotonic + 500_000_000 }
+
   init(
     _ host: Host, arguments: [String] = ["test.elf"], input: Int32 = -1, kernel given: ScriptedKernel? = nil,
-    _ steps: [(Guest) -> Int] = []
+    layout: SecureLayout.Kind? = nil, _ steps: [(Guest) -> Int] = []
   ) throws {
     let kernel = given ?? ScriptedKernel(host.architecture)
     output = try Capture()
     self.kernel = kernel
-    context = try Self.context(host, kernel, arguments: arguments, input: input, output: output.descriptor)
+    context = try Self.context(
+      host, kernel, arguments: arguments, input: input, output: output.descriptor,
+      layout: layout)
     kernel.script(steps)
   }
 
   static func context(
     _ host: Host, _ kernel: ScriptedKernel, arguments: [String] = ["test.elf"], input: Int32 = -1, output: Int32 = -1,
-    memory: UInt64 = 1 << 20
+    memory: UInt64 = 1 << 20, layout: SecureLayout.Kind? = nil
   ) throws(LoadError) -> ExecCtx {
     var options = ExecCtx.Options()
     options.arguments = arguments
     options.transport = host.architecture == .arm64 ? host.transport : nil
     options.input = input
     options.output = output
+    options.layout = layout
     let system: System
     do { system = try System(kernel: kernel) } catch { throw .kvm(error) }
     return try ExecCtx(
@@ -66,7 +72,14 @@ final class Fixture {
   }
 
   static func image(_ architecture: Architecture, _ kernel: ScriptedKernel) throws(LoadError) -> AppletImage {
-    let bytes = ELFBuilder.applet(architecture).bytes()
+    try image(ELFBuilder.applet(architecture), architecture, kernel)
+  }
+
+  /// - Parameter architecture: the host's.
+  static func image(_ file: ELFBuilder, _ architecture: Architecture, _ kernel: ScriptedKernel) throws(LoadError)
+    -> AppletImage
+  {
+    let bytes = file.bytes()
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
     defer { buffer.deallocate() }
     buffer.copyBytes(from: bytes)
@@ -77,16 +90,16 @@ final class Fixture {
     do { return try AppletImage(contents, architecture: architecture) } catch { throw .image(error) }
   }
 
-  /// Runs the context; what it comes to.
+  /// Runs the context; returns its outcome.
   func run() -> Result<Outcome, ExecError> { Result { () throws(ExecError) in try context.run() } }
 
-  /// The memory behind its addresses.
+  /// Guest memory by address.
   func bytes(at address: UInt64, count: Int) -> [UInt8] { Array(context.memory.bytes(at: address, count: count)) }
 }
 
-/// A socket that keeps each write to it apart.
+/// A socket that preserves the boundaries of writes.
 final class Capture {
-  /// Where to write to.
+  /// The descriptor to write to.
   let descriptor: Int32
   private let other: Int32
 
@@ -101,7 +114,7 @@ final class Capture {
     close(other)
   }
 
-  /// What was written since it was asked last, a piece a write.
+  /// The data written since the last call, one element for each write.
   func pieces() -> [String] {
     var pieces: [String] = []
     var buffer = [UInt8](repeating: 0, count: 1 << 18)
@@ -114,7 +127,7 @@ final class Capture {
 }
 
 /// A pipe for a context's input.
-final class Feed {
+final class Feed: @unchecked Sendable {
   let descriptor: Int32
   private var end: Int32
 
@@ -142,13 +155,13 @@ final class Feed {
   }
 }
 
-/// Lets closures of a script note what they saw.
+/// Records values that closures of a script see.
 final class Notes<Note> {
   var list: [Note] = []
   func callAsFunction(_ note: Note) { list.append(note) }
 }
 
-/// Tells other threads that something has happened.
+/// Signals an event to other threads.
 final class Flag: @unchecked Sendable {
   private let lock = Lock()
   private var isSet = false
@@ -158,9 +171,14 @@ final class Flag: @unchecked Sendable {
       lock.wakeAll()
     }
   }
-  /// Waits for it, 20 seconds at most.
-  func wait() {
-    let end = Clock.monotonic + 20_000_000_000
-    lock.withLock { while !isSet, Clock.monotonic < end { lock.wait(until: end) } }
+  /// Waits for the event, at most 20 seconds.
+  func wait() { _ = wait(until: Clock.monotonic + 20_000_000_000) }
+
+  /// - Returns: whether it has occurred.
+  func wait(until end: Int64) -> Bool {
+    lock.withLock {
+      while !isSet, Clock.monotonic < end { lock.wait(until: end) }
+      return isSet
+    }
   }
 }

@@ -7,18 +7,18 @@ import Platform
 import TestSupport
 import Testing
 
-/// Programs in system mode that are entered by hand, not by `run`.
+/// `exec` and `schedule` of programs in system mode.
 struct NonSecureExecTests {
-  private static func exit(_ guest: Guest) -> Int { guest.systemCall(APPLET_CALL_EXIT, 3) }
+  private static func exit(_ guest: Guest) -> Int { guest.systemCall(APPLET_CALL_EXIT_STATUS, 3) }
 
-  /// The vCPU's registers that a call's result is in.
+  /// The registers with the result of a call.
   private func result(_ guest: Guest) -> [UInt64] {
     guest.architecture == .arm64
-      ? [guest.processor.register(ARM64.x(0))]
-      : [guest.processor.register(RISCV64.x(10)), guest.processor.register(RISCV64.x(11))]
+      ? [guest.cpu.register(ARM64.x(0))]
+      : [guest.cpu.register(RISCV64.x(10)), guest.cpu.register(RISCV64.x(11))]
   }
 
-  @Test(arguments: both) func eachEntryComesBackWithTheNextCall(architecture: Architecture) throws {
+  @Test(arguments: both) func eachEntryReturnsTheNextCall(architecture: Architecture) throws {
     let results = Notes<[UInt64]>()
     let program = try Program(architecture)
     let context = program.context
@@ -39,7 +39,7 @@ struct NonSecureExecTests {
     #expect(results.list == [40, 41, 42].map { architecture == .arm64 ? [$0] : [0, $0] })
   }
 
-  @Test(arguments: both) func aHandlerAnswersAndRunGoesOn(architecture: Architecture) throws {
+  @Test(arguments: both) func aHandlerAnswersAndTheRunContinues(architecture: Architecture) throws {
     let results = Notes<Int64>()
     let program = try Program(architecture)
     program.kernel.script([
@@ -60,46 +60,46 @@ struct NonSecureExecTests {
     #expect(results.list.count == 2 && results.list[1] > 0)
   }
 
-  @Test(arguments: both) func registersThatAreChangedAreTheProgramsOwn(architecture: Architecture) throws {
+  @Test(arguments: both) func changedRegistersReachTheProgram(architecture: Architecture) throws {
     let id = architecture == .arm64 ? ARM64.x(20) : RISCV64.x(20)
     let program = try Program(architecture)
     program.kernel.script([
       { guest in
-        guest.processor.setRegister(id, 5)
+        guest.cpu.setRegister(id, 5)
         return guest.systemCall(0xff)
       },
       { guest in
-        #expect(guest.processor.register(id) == 6)
+        #expect(guest.cpu.register(id) == 6)
         return guest.spin()
       },
       { guest in
-        #expect(guest.processor.register(id) == 7)
+        #expect(guest.cpu.register(id) == 7)
         return Self.exit(guest)
       },
     ])
     let context = program.context
     #expect(try context.exec() == .call)
-    #expect(context.register(20) == 5)
-    context.setRegister(20, 6)
-    context.deadline = Clock.monotonic + 20_000_000
+    #expect(try context.register(20) == 5)
+    try context.setRegister(20, 6)
+    context.deadline = Fixture.deadlineAfterEntry
     #expect(throws: ExecError.limit(.deadline)) { try context.schedule() }
-    // Also those of a context that was stopped or has passed a limit, for `run`.
+    // The same for a context whose `run` was stopped or has exceeded a limit.
     context.deadline = nil
-    #expect(context.register(20) == 6)
-    context.setRegister(20, 7)
+    #expect(try context.register(20) == 6)
+    try context.setRegister(20, 7)
     #expect(program.run() == .success(.exited(status: 3)))
   }
 
-  @Test(arguments: both) func aStopAmidACallLetsItBeMadeAgain(architecture: Architecture) throws {
+  @Test(arguments: both) func aStopDuringACallRepeatsIt(architecture: Architecture) throws {
     let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
     let program = try Program(architecture)
     program.kernel.script([
       { guest in
-        guest.processor.setRegister(pc, 0x8000_0104)
+        guest.cpu.setRegister(pc, 0x8000_0104)
         return guest.systemCall(APPLET_CALL_SLEEP, 60_000_000_000)
       },
       { guest in
-        #expect(guest.processor.register(pc) == 0x8000_0100)
+        #expect(guest.cpu.register(pc) == 0x8000_0100)
         return Self.exit(guest)
       },
     ])
@@ -108,36 +108,37 @@ struct NonSecureExecTests {
     context.stop()
     #expect(throws: ExecError.stopped) { try nonSecureHandler(context) }
     #expect(try context.exec() == .call)
-    #expect(context.a0 == 0 && context.a1 == 3)
+    #expect(context.a0 == UInt64(APPLET_CALL_EXIT_STATUS) && context.a1 == 3)
   }
 
-  @Test(arguments: both) func anExceptionIsAnEventThatCanBeRepaired(architecture: Architecture) throws {
+  @Test(arguments: both) func anExceptionCanBeRepaired(architecture: Architecture) throws {
     let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
     let program = try Program(architecture)
     program.kernel.script([
       { guest in
-        let ids = architecture.exceptionRegisters
-        guest.processor.setRegister(ids.cause, architecture == .arm64 ? 0x9600_0005 : 13)
-        guest.processor.setRegister(ids.pc, 0x8000_0044)
-        guest.processor.setRegister(ids.address, 0xdead_0000)
-        guest.processor.setRegister(ids.saved, 0x1234)
+        let ids = architecture.facts.exception
+        guest.cpu.setRegister(ids.cause, architecture == .arm64 ? 0x9600_0005 : 13)
+        guest.cpu.setRegister(ids.pc, 0x8000_0044)
+        guest.cpu.setRegister(ids.address, 0xdead_0000)
+        guest.cpu.setRegister(ids.saved, 0x1234)
         return architecture == .arm64
           ? guest.systemCall(APPLET_CALL_EXCEPTION) : guest.sbi(UInt(APPLET_SBI_EXCEPTION), 0, [])
       },
       { guest in
-        #expect(guest.processor.register(pc) == 0x8000_0044)
+        #expect(guest.cpu.register(pc) == 0x8000_0044)
         let saved = architecture == .arm64 ? ARM64.x(0) : RISCV64.x(17)
-        #expect(guest.processor.register(saved) == 0x1234)
+        #expect(guest.cpu.register(saved) == 0x1234)
         return Self.exit(guest)
       },
     ])
     let context = program.context
-    #expect(try context.exec() == .fault(.read))
-    #expect((context.pc, context.register(architecture.vectorRegister)) == (0x8000_0044, 0x1234))
+    #expect(try context.exec() == .fault(.read, address: 0xdead_0000))
+    #expect(context.faultAddress == 0xdead_0000)
+    #expect(try (context.pc, context.register(architecture.facts.vectorRegister)) == (0x8000_0044, 0x1234))
     #expect(try context.exec() == .call)
   }
 
-  @Test(arguments: both) func whatTheFirmwareAnswersIsAnsweredOnTheWay(architecture: Architecture) throws {
+  @Test(arguments: both) func firmwareCallsAreNotEvents(architecture: Architecture) throws {
     let program = try Program(architecture)
     let heap = program.start(of: .heap)
     var steps: [(Guest) -> Int] = [
@@ -159,15 +160,15 @@ struct NonSecureExecTests {
     #expect(try context.schedule() == nil)
     #expect((context.a0, context.a1, context.a2, context.a3) == (0xff, 77, 78, 79))
     context.ret(8 as UInt64)
-    // It is off, and stays so.
+    // It is turned off permanently.
     for _ in 0..<2 { #expect(try context.exec() == .ended(.shutdown)) }
     #expect(try context.schedule() == .shutdown)
     #expect(program.run() == .success(.shutdown))
     #expect(program.output.pieces() == (architecture == .riscv64 ? ["\n"] : []))
   }
 
-  @Test(arguments: both) func severalProcessorsHaveNoNextCall(architecture: Architecture) throws {
-    let program = try Program(architecture, processors: 2, [Self.exit])
+  @Test(arguments: both) func execRequiresOneCPU(architecture: Architecture) throws {
+    let program = try Program(architecture, cpus: 2, [Self.exit])
     #expect(throws: ExecError.host(.notSupported)) { try program.context.exec() }
     #expect(throws: ExecError.host(.notSupported)) { try program.context.schedule() }
   }

@@ -3,6 +3,7 @@ import CLinux
 import KVM
 import Machine
 import Monitor
+import Platform
 import TestSupport
 import Testing
 
@@ -16,23 +17,23 @@ struct NonSecureRegionTests {
     try SharedMemory(count: pages * Int(Self.page), kernel: program.kernel)
   }
 
-  /// The machine's slots, by their addresses.
+  /// The VM's slots, by address.
   private func slots(_ program: Program) -> [UInt64: ScriptedKernel.Slot] {
-    Dictionary(uniqueKeysWithValues: program.kernel.processors[0].machine.slots.values.map { ($0.address, $0) })
+    Dictionary(uniqueKeysWithValues: program.kernel.cpus[0].machine.slots.values.map { ($0.address, $0) })
   }
 
-  @Test(arguments: both) func forgedPageTablesLeadNowhere(architecture: Architecture) throws {
+  @Test(arguments: both) func pageTablesChangedByTheGuestAreSafe(architecture: Architecture) throws {
     let program = try Program(architecture)
     let context = program.context
     try context.addRegion(at: Self.place, try shared(program), access: [.read, .write])
-    let register = program.kernel.processors[0].register(
+    let register = program.kernel.cpus[0].register(
       architecture == .arm64 ? ARM64.ttbr0EL1 : RISCV64.satp)
     let root = architecture == .arm64 ? register : (register & (1 << 44 - 1)) << 12
     let entries = context.memory.bytes(at: root, count: 4096).bindMemory(to: UInt64.self)
     let before = Array(entries)
     for entry in [0x3, 0x1, 0x0000_ffff_ffff_f003, UInt64.max & ~0x3ff | 1, .max] as [UInt64] {
       for index in entries.indices { entries[index] = entry }
-      // Where the entry is no table's on this architecture, it is a block, and split.
+      // An entry that does not refer to a table is a block on this architecture, and is split.
       let isTable = entry & 0b11 == 0b11 && architecture == .arm64 || entry & 0b1111 == 1 && architecture == .riscv64
       guard isTable else { continue }
       let slotsBefore = slots(program)
@@ -48,8 +49,8 @@ struct NonSecureRegionTests {
     try context.removeRegion(at: Self.place)
   }
 
-  /// Page tables bind nobody who can change them.
-  @Test(arguments: both) func accessStandsInTheMachine(architecture: Architecture) throws {
+  /// A program that can change its page tables is not restricted by them.
+  @Test(arguments: both) func accessOfAProgramIsInItsMemorySlots(architecture: Architecture) throws {
     let program = try Program(architecture)
     let context = program.context
     let memory = try shared(program, pages: 3)
@@ -61,13 +62,13 @@ struct NonSecureRegionTests {
     #expect(parts.keys.filter { $0 >= Self.place }.sorted() == [Self.place, second, second + Self.page])
     #expect(parts[second]?.flags == 0 && parts[second + Self.page]?.flags == Self.readOnly)
     #expect(parts[second].map { $0.host - parts[Self.place]!.host } == Self.page)
-    // What may not be accessed is not there.
+    // Memory that it cannot access is not in a slot.
     try context.protect(Self.place..<end, [])
     #expect(slots(program).keys.allSatisfy { $0 < Self.place })
     try context.protect(Self.place..<end, [.read, .write])
     #expect(slots(program)[Self.place]?.size == 3 * Self.page && slots(program)[Self.place]?.flags == 0)
     try context.removeRegion(at: Self.place)
-    // Its own memory, too.
+    // The same for its main memory.
     let heap = program.start(of: .heap) / Self.page * Self.page + Self.page
     try context.protect(heap..<heap + Self.page, [.read])
     #expect(slots(program)[heap]?.flags == Self.readOnly && slots(program)[heap]?.size == Self.page)
@@ -76,7 +77,7 @@ struct NonSecureRegionTests {
     #expect(slots(program).count == 1)
   }
 
-  @Test(arguments: both) func aStoreToWhatMayOnlyBeReadIsAFault(architecture: Architecture) throws {
+  @Test(arguments: both) func aStoreToReadOnlyMemoryIsAFault(architecture: Architecture) throws {
     let place = Self.place
     let program = try Program(architecture, [{ $0.mmio(place + 8, isWrite: true, [1, 2, 3, 4]) }])
     try program.context.addRegion(at: place, try shared(program), access: [.read])

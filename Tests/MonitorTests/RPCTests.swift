@@ -3,24 +3,25 @@ import Testing
 
 @testable import Monitor
 
-/// JSON-RPC 1.0, byte for byte as Go's net/rpc/jsonrpc server answers it.
+/// JSON-RPC 1.0, with the same bytes as Go's net/rpc/jsonrpc server.
 @Suite("RPC") struct RPCTests {
-  private let server: Server = {
-    let server = Server()
-    server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
-    server.register("RPC.Twice") { (number: Int64) throws(RPCError) -> Int64 in number * 2 }
-    server.register("RPC.Half") { (number: Double) throws(RPCError) -> Double in number / 2 }
-    server.register("RPC.Fail") { (_: JSONValue) throws(RPCError) -> JSONValue in throw RPCError("it \"failed\"") }
-    server.register("RPC.Same") { (value: JSONValue) throws(RPCError) -> JSONValue in value }
-    return server
-  }()
+  private let server = Server()
 
-  /// What a request is answered with; nil for what is none.
+  init() throws {
+    try server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
+    try server.register("RPC.Twice") { (number: Int64) throws(RPCError) -> Int64 in number * 2 }
+    try server.register("RPC.Half") { (number: Double) throws(RPCError) -> Double in number / 2 }
+    try server.register("RPC.Fail") { (_: JSONValue) throws(RPCError) -> JSONValue in throw RPCError("it \"failed\"") }
+    try server.register("RPC.Same") { (value: JSONValue) throws(RPCError) -> JSONValue in value }
+  }
+
+  /// The response to a request; nil if it is not a request.
   private func answer(_ request: String) -> String? {
     Array(request.utf8).withUnsafeBytes { bytes in
       guard case .request(let range, let id) = RequestScanner.scan(bytes) else { return nil }
       let response = server.serve(
-        UnsafeRawBufferPointer(rebasing: bytes[range]), id: id.map { UnsafeRawBufferPointer(rebasing: bytes[$0]) })
+        UnsafeRawBufferPointer(rebasing: bytes[range]), id: id.map { UnsafeRawBufferPointer(rebasing: bytes[$0]) }
+      ) { (body) throws(RPCError) in try body() }
       return response.map { String(decoding: $0, as: UTF8.self) }
     }
   }
@@ -46,13 +47,13 @@ import Testing
       #"{"id":1,"result":{"b":[1,true,null],"a":{}},"error":null}"#
     ),
     (#"{"method":"RPC.Echo","params":[],"id":1}"#, #"{"id":1,"result":"","error":null}"#),
-    // Each number with as many digits as it needs.
+    // Each number has as many digits as it needs.
     (
       #"{"method":"RPC.Same","params":[[0.1,{"a":0.30000000000000004}]],"id":1}"#,
       #"{"id":1,"result":[0.1,{"a":0.30000000000000004}],"error":null}"#
     ),
     (#"{"method":"RPC.Same","params":[[]],"id":1}"#, #"{"id":1,"result":[],"error":null}"#),
-    // An integer that is none of 64 bits is a real number, as it is for Go.
+    // An integer that exceeds 64 bits is a real number, as in Go.
     (
       #"{"method":"RPC.Same","params":[[18446744073709551615,7]],"id":18446744073709551615}"#,
       #"{"id":18446744073709551615,"result":[1.8446744073709552e19,7],"error":null}"#
@@ -70,7 +71,7 @@ import Testing
   }
 
   @Test(arguments: ["0", "-1", "9223372036854775807", "1.0", #""a b""#, "null", #"{"x":[1]}"#])
-  func identifiersComeBackAsTheyAre(id: String) {
+  func identifiersAreReturnedUnchanged(id: String) {
     #expect(
       answer(#"{"id": \#(id) ,"method":"RPC.Echo","params":["x"]}"#) == #"{"id":\#(id),"result":"x","error":null}"#
         + "\n")
@@ -87,7 +88,7 @@ import Testing
     #expect(answer("{\(members),\"id\":3}") == #"{"id":3,"result":null,"error":"\#(message)"}"# + "\n")
   }
 
-  @Test func aRequestMayArriveByteByByte() {
+  @Test func requestsCanArriveByteByByte() {
     let request = Array(#"  {"method":"RPC.Echo","params":["}{\"]["],"id":5} "#.utf8)
     for count in 0..<request.count - 1 {
       #expect(request[..<count].withUnsafeBytes { RequestScanner.scan($0) } == .incomplete)
@@ -97,7 +98,7 @@ import Testing
   }
 
   @Test(arguments: ["x", "[1]", "}", "\"id\"", String(repeating: "{\"a\":", count: 40)])
-  func whatIsNoRequestIsRefusedAtOnce(text: String) {
+  func invalidRequestsAreRejectedAtOnce(text: String) {
     #expect(Array(text.utf8).withUnsafeBytes { RequestScanner.scan($0) } == .malformed)
   }
 
@@ -109,8 +110,8 @@ import Testing
     #expect(response == nil || response?.contains("\"error\":\"rpc: ") == true)
   }
 
-  @Test func noBytesTrapTheServer() {
-    // Every single-byte change of a request, and every cut.
+  @Test func arbitraryBytesNeverTrap() {
+    // Every change of a single byte of a request, and every prefix.
     let request = Array(#"{"method":"RPC.Same","params":[{"k":[1.5e3,"\u00e9\n"]}],"id":12}"#.utf8)
     for index in request.indices {
       for byte in [UInt8(0), 0x22, 0x5c, 0x7b, 0x7d, 0x80, 0xff] {

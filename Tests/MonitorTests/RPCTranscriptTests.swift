@@ -4,7 +4,7 @@ import Testing
 
 @testable import Monitor
 
-/// JSON-RPC 1.0 as Go's own net/rpc/jsonrpc server answers it, byte for byte: see Transcripts/transcripts.go.
+/// JSON-RPC 1.0, compared byte by byte with Go's net/rpc/jsonrpc server: see Transcripts/transcripts.go.
 struct RPCTranscriptTests {
   struct Transcript: CustomTestStringConvertible, Sendable {
     var writes: [[UInt8]] = []
@@ -14,8 +14,8 @@ struct RPCTranscriptTests {
   }
 
   static let all: [Transcript] = {
-    let folder = URL(filePath: #filePath).deletingLastPathComponent()
-    guard let text = try? String(contentsOf: folder.appending(path: "Transcripts/rpc.txt"), encoding: .utf8) else {
+    let directory = URL(filePath: #filePath).deletingLastPathComponent()
+    guard let text = try? String(contentsOf: directory.appending(path: "Transcripts/rpc.txt"), encoding: .utf8) else {
       return []
     }
     return text.split(separator: "\n\n").dropFirst().map { paragraph in
@@ -46,29 +46,29 @@ struct RPCTranscriptTests {
     return bytes
   }
 
-  @Test func thereAreTranscripts() { #expect(Self.all.count > 220) }
+  @Test func transcriptsExist() { #expect(Self.all.count > 220) }
 
-  /// Requests that are answered otherwise than by Go, by their text in rpc.txt: see Transcripts/differences.txt.
+  /// Requests with other responses than Go's, by their text in rpc.txt: see Transcripts/differences.txt.
   static let differences: Set<[UInt8]> = {
     let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Transcripts/differences.txt")
     guard let text = try? String(contentsOf: file, encoding: .utf8) else { return [] }
     return Set(text.split(separator: "\n").filter { $0.hasPrefix("> ") }.map { unescape($0.dropFirst(2)) })
   }()
 
-  @Test func theDifferencesAreFew() { #expect(Self.differences.count * 5 < Self.all.count * 2) }
+  @Test func fewResponsesDifferFromGos() { #expect(Self.differences.count * 5 < Self.all.count * 2) }
 
   @Test(arguments: Array(all.enumerated()))
-  func isAnsweredAsByGo(number: Int, transcript: Transcript) {
-    // Whole, and however it is cut.
+  func responsesEqualGos(number: Int, transcript: Transcript) throws {
+    // As a whole, and in parts of any size.
     for size in [0, 1, 2, 3, 7] {
       let bytes = transcript.writes.flatMap { $0 }
-      var client = Client(services())
+      var client = try Client(services())
       if size == 0 {
         for bytes in transcript.writes { client.send(bytes) }
       } else {
         for start in stride(from: 0, to: bytes.count, by: size) { client.send(Array(bytes[start...].prefix(size))) }
       }
-      // Bytes, not strings: those would be equal where they differ in how characters are composed.
+      // Compared as bytes: strings are equal even if their characters are composed differently.
       let isAlike = client.responses == transcript.responses && client.isEnded == transcript.endsConnection
       #expect(
         isAlike != Self.differences.contains(bytes),
@@ -77,26 +77,26 @@ struct RPCTranscriptTests {
   }
 }
 
-/// The services of transcripts.go, as far as Swift's types have theirs.
-private func services() -> Server {
+/// The services of transcripts.go, with Swift's types.
+private func services() throws -> Server {
   let server = Server()
-  server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
-  server.register("RPC.Twice") { (number: Int64) throws(RPCError) -> Int64 in number &* 2 }
-  server.register("RPC.Half") { (number: Double) throws(RPCError) -> Double in number / 2 }
-  server.register("RPC.Not") { (flag: Bool) throws(RPCError) -> Bool in !flag }
-  server.register("RPC.Words") { (words: [String]) throws(RPCError) -> [String] in words }
-  server.register("RPC.Nested") { (numbers: [[Int64]]) throws(RPCError) -> [[Int64]] in numbers }
-  server.register("RPC.Same") { (value: JSONValue) throws(RPCError) -> JSONValue in value }
-  server.register("RPC.Fail") { (text: String) throws(RPCError) -> String in throw RPCError(text) }
+  try server.register("RPC.Echo") { (text: String) throws(RPCError) -> String in text }
+  try server.register("RPC.Twice") { (number: Int64) throws(RPCError) -> Int64 in number &* 2 }
+  try server.register("RPC.Half") { (number: Double) throws(RPCError) -> Double in number / 2 }
+  try server.register("RPC.Not") { (flag: Bool) throws(RPCError) -> Bool in !flag }
+  try server.register("RPC.Words") { (words: [String]) throws(RPCError) -> [String] in words }
+  try server.register("RPC.Nested") { (numbers: [[Int64]]) throws(RPCError) -> [[Int64]] in numbers }
+  try server.register("RPC.Same") { (value: JSONValue) throws(RPCError) -> JSONValue in value }
+  try server.register("RPC.Fail") { (text: String) throws(RPCError) -> String in throw RPCError(text) }
   return server
 }
 
-/// An applet's end of the stream.
+/// The applet's end of the stream.
 private struct Client {
   let server: Server
   private var input: [UInt8] = []
   var responses: [[UInt8]] = []
-  /// Whether what was sent is no JSON-RPC, which ends the applet.
+  /// Whether the data is not JSON-RPC, which ends the applet.
   var isEnded = false
 
   init(_ server: Server) { self.server = server }
@@ -111,7 +111,8 @@ private struct Client {
       case .request(let range, let id):
         let response = input.withUnsafeBytes { bytes in
           server.serve(
-            UnsafeRawBufferPointer(rebasing: bytes[range]), id: id.map { UnsafeRawBufferPointer(rebasing: bytes[$0]) })
+            UnsafeRawBufferPointer(rebasing: bytes[range]), id: id.map { UnsafeRawBufferPointer(rebasing: bytes[$0]) }
+          ) { (body) throws(RPCError) in try body() }
         }
         if let response { responses.append(response) } else { isEnded = true }
         input.removeFirst(range.upperBound)

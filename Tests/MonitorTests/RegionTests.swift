@@ -4,10 +4,11 @@ import CLinux
 import KVM
 import Machine
 import Monitor
+import Platform
 import TestSupport
 import Testing
 
-/// Memory given, protected and taken away between entries.
+/// Memory that is added, protected and removed between entries.
 struct RegionTests {
   private static let place: UInt64 = 0x1_0000_0000
   private static let page = UInt64(linux_page_size())
@@ -16,7 +17,7 @@ struct RegionTests {
     try SharedMemory(count: pages * Int(Self.page), kernel: fixture.kernel)
   }
 
-  @Test(arguments: Host.all) func addedMemoryIsTheGuestsUntilItIsTaken(host: Host) throws {
+  @Test(arguments: Host.all) func addedMemoryIsAccessibleUntilItIsRemoved(host: Host) throws {
     let place = Self.place
     let fixture = try Fixture(
       host,
@@ -31,7 +32,7 @@ struct RegionTests {
     try fixture.context.schedule()
     #expect(Array(memory.bytes[..<3]) == [1, 2, 3])
     try secureHandler(fixture.context)
-    // It may read it, and not have it written.
+    // It can be read, but not written to by a call.
     guard case .failure(.badRange(call: 3, address: place, count: 8, .access)) = fixture.run() else {
       Issue.record("another end")
       return
@@ -48,7 +49,7 @@ struct RegionTests {
     #expect(throws: RegionError.missing) { try fixture.context.removeRegion(at: place) }
   }
 
-  @Test(arguments: Host.all) func contextsShareWhatBothAreGiven(host: Host) throws {
+  @Test(arguments: Host.all) func contextsCanShareMemory(host: Host) throws {
     let first = try Fixture(host)
     let second = try Fixture.context(host, first.kernel)
     let memory = try shared(first)
@@ -58,7 +59,7 @@ struct RegionTests {
     #expect(memory.bytes[0] == 42)
   }
 
-  @Test(arguments: Host.all) func whatCannotBeIsRefusedAndChangesNothing(host: Host) throws {
+  @Test(arguments: Host.all) func impossibleChangesHaveNoEffect(host: Host) throws {
     let fixture = try Fixture(host)
     let context = fixture.context
     let memory = try shared(fixture)
@@ -77,7 +78,7 @@ struct RegionTests {
     #expect(context.memory.regions.map(\.range) == before)
   }
 
-  @Test(arguments: Host.all) func shadowsAreGivenCopiesOfWhatMayBeWritten(host: Host) throws {
+  @Test(arguments: Host.all) func shadowsGetCopiesOfWritableMemory(host: Host) throws {
     let fixture = try Fixture(host)
     let clone = try fixture.context.clone(on: try KVM.System(kernel: fixture.kernel))
     try fixture.context.setShadows([clone])
@@ -87,21 +88,21 @@ struct RegionTests {
     memory.bytes[0] = 8
     let place = Self.place
     fixture.kernel.program = { guest in
-      // The copy has what was there when it was given; both hand over the same byte, or lockstep would end.
-      guest.call(APPLET_CALL_EXIT, guest.bytes(at: place, count: 1)[0] == 0 ? 1 : 0)
+      // The copy has the contents at the time of cloning. Both pass the same byte; otherwise lockstep would end.
+      guest.call(APPLET_CALL_EXIT_STATUS, guest.bytes(at: place, count: 1)[0] == 0 ? 1 : 0)
     }
     #expect(clone.memory.regions.contains { $0.range.lowerBound == Self.place })
     #expect(fixture.run() == .success(.exited(status: 0)))
   }
 
-  /// What none of them could write is shared, until they can: a copy would see what another has written.
-  @Test(arguments: Host.all) func shadowsAreGivenCopiesOfWhatMayBeWrittenLater(host: Host) throws {
+  /// Memory that is not writable is shared until it becomes writable: otherwise a copy would see writes of another.
+  @Test(arguments: Host.all) func shadowsGetCopiesOfMemoryThatBecomesWritable(host: Host) throws {
     let place = Self.place
     for isCopied in [false, true] {
       let fixture = try Fixture(host)
       let memory = try shared(fixture)
       memory.bytes[0] = 7
-      // Shared by a copy that is made with it, or given to copies that are there.
+      // Shared by a copy that is cloned later, or added to existing copies.
       if isCopied { try fixture.context.addRegion(at: place, memory, access: [.read]) }
       let system = try KVM.System(kernel: fixture.kernel)
       let clones = [try fixture.context.clone(on: system), try fixture.context.clone(on: system)]
@@ -109,7 +110,7 @@ struct RegionTests {
       if !isCopied { try fixture.context.addRegion(at: place, memory, access: [.read]) }
       memory.bytes[0] = 8
       #expect(clones.allSatisfy { $0.memory.bytes(at: place, count: 1)[0] == 8 })
-      // Where it cannot be done for all, it is done for none.
+      // If the change fails for one copy, none is changed.
       fixture.kernel.plan = FaultPlan(call: 1, errno: ENOMEM) { $0 == .ioctl(LINUX_KVM_SET_USER_MEMORY_REGION) }
       #expect(throws: RegionError.kvm(.failed(.setUserMemoryRegion, .noMemory))) {
         try fixture.context.protect(place..<place + Self.page, [.read, .write])
@@ -121,7 +122,7 @@ struct RegionTests {
       fixture.kernel.program = { guest in
         let byte = guest.bytes(at: place, count: 1)
         byte[0] += 1
-        return guest.call(APPLET_CALL_EXIT, UInt64(byte[0]))
+        return guest.call(APPLET_CALL_EXIT_STATUS, UInt64(byte[0]))
       }
       #expect(fixture.run() == .success(.exited(status: 10)))
       #expect(memory.bytes[0] == 10)

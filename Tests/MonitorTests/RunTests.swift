@@ -7,15 +7,15 @@ import Platform
 import TestSupport
 import Testing
 
-/// How a run goes and ends, beside the calls.
+/// Runs and their outcomes.
 struct RunTests {
   private static func exit(_ guest: Guest) -> Int { guest.call(APPLET_CALL_EXIT, 0) }
 
-  @Test(arguments: Host.all) func interruptionsAreEnteredAgain(host: Host) throws {
+  @Test(arguments: Host.all) func interruptedEntriesAreRepeated(host: Host) throws {
     let fixture = try Fixture(
       host, [{ _ in -Int(EINTR) }, { _ in -Int(EAGAIN) }, { $0.exit(10) }, { _ in -Int(EINTR) }, Self.exit])
     #expect(fixture.run() == .success(.exited(status: 0)))
-    #expect(fixture.kernel.processors[0].entries == 5)
+    #expect(fixture.kernel.cpus[0].entries == 5)
     #expect(fixture.context.calls == 1)
   }
 
@@ -25,7 +25,7 @@ struct RunTests {
     #expect(fixture.run() == .failure(.kvm(.failed(.run, Errno(errno)))))
   }
 
-  @Test(arguments: Host.all) func exitsThatNoAppletCanMeanEndTheRun(host: Host) throws {
+  @Test(arguments: Host.all) func unexpectedExitsEndTheRun(host: Host) throws {
     let exits: [((Guest) -> Int, Exit)] = [
       ({ $0.exit(24) { $0.system_event.type = 1 } }, .systemEvent(type: 1)),
       ({ $0.exit(9) { $0.fail_entry.hardware_entry_failure_reason = 3 } }, .failEntry(reason: 3)),
@@ -47,8 +47,8 @@ struct RunTests {
     }
   }
 
-  /// A load from the doorbell, or a store to it where calls travel otherwise, is no call.
-  @Test(arguments: Host.all) func theDoorbellIsForStoresOfTheShim(host: Host) throws {
+  /// A load from the doorbell, or a store to it with another transport, is not a call.
+  @Test(arguments: Host.all) func onlyStoresOfTheShimRingTheDoorbell(host: Host) throws {
     for isWrite in [false, true] where !(isWrite && host.transport == .mmio) {
       let fixture = try Fixture(
         host,
@@ -64,15 +64,15 @@ struct RunTests {
     #expect(fixture.run() == .failure(.shim))
   }
 
-  /// An exception, and what it comes to: cause, address, whether the address is shown.
+  /// An exception, with its cause, its address, and whether the message has the address.
   @Test(
     arguments: [
       (Host.all[0], 0x9200_0045, .write, true), (Host.all[1], 0x9200_0005, .read, true),
       (Host.all[1], 0x8200_0005, .execute, true), (Host.all[0], 0x0200_0000, .undefinedInstruction, false),
       (Host.all[0], 0x6232_c001, .privilegedInstruction, false), (Host.all[0], 0xf200_0000, .breakpoint, false),
-      (Host.all[2], 15, .write, true), (Host.all[2], 13, .read, true), (Host.all[2], 12, .execute, true),
-      (Host.all[2], 2, .undefinedInstruction, false), (Host.all[2], 3, .breakpoint, false),
-      (Host.all[2], 10, .other(10), false),
+      (Host.riscv64, 15, .write, true), (Host.riscv64, 13, .read, true), (Host.riscv64, 12, .execute, true),
+      (Host.riscv64, 2, .undefinedInstruction, false), (Host.riscv64, 3, .breakpoint, false),
+      (Host.riscv64, 10, .other(10), false),
     ] as [(Host, UInt64, Fault, Bool)])
   func anExceptionEndsTheRunWithWhatAndWhere(host: Host, cause: UInt64, fault: Fault, hasAddress: Bool) throws {
     let fixture = try Fixture(
@@ -87,7 +87,7 @@ struct RunTests {
       ])
     #expect(
       fixture.run() == .failure(.fault(fault, pc: 0x8000_0044, address: hasAddress ? 0xdead_0000 : nil)))
-    // What it wrote before is not lost.
+    // Earlier output is not lost.
     #expect(fixture.output.pieces() == ["unfinished"])
     let code = host.architecture == .arm64 ? cause >> 26 : cause
     #expect(fixture.context.cause.code == code && !fixture.context.cause.isInterrupt)
@@ -98,7 +98,7 @@ struct RunTests {
     #expect(registers.contains(host.architecture == .arm64 ? "x30:" : "t6:"))
   }
 
-  @Test(arguments: Host.all) func aHandlerOfOnesOwnAnswersCalls(host: Host) throws {
+  @Test(arguments: Host.all) func aCustomHandlerAnswersCalls(host: Host) throws {
     let seen = Notes<[UInt64]>()
     let results = Notes<UInt64>()
     let fixture = try Fixture(
@@ -124,12 +124,12 @@ struct RunTests {
     let fixture = try Fixture(host, [{ $0.call(APPLET_CALL_YIELD) }, Self.exit])
     fixture.context.handler = { _ throws(ExecError) in throw .host(.noMemory) }
     #expect(fixture.run() == .failure(.host(.noMemory)))
-    // It can be run on, behind the call.
+    // It can be run again, and continues after the call.
     fixture.context.handler = nil
     #expect(fixture.run() == .success(.exited(status: 0)))
   }
 
-  @Test(arguments: Host.all) func execAndScheduleComeBackAtEachCall(host: Host) throws {
+  @Test(arguments: Host.all) func execAndScheduleReturnAtEachCall(host: Host) throws {
     let fixture = try Fixture(
       host, [{ _ in -Int(EINTR) }, { $0.call(7, 1) }, { _ in -Int(EINTR) }, { $0.call(8, 1) }, Self.exit])
     #expect(try fixture.context.exec() == .interrupted)
@@ -153,7 +153,7 @@ struct RunTests {
     #expect(throws: ExecError.output(Errno(ENOSPC))) { try second.run() }
   }
 
-  /// Whatever a guest has in its registers when it leaves, the monitor answers with an outcome.
+  /// Random registers at an exit lead to an outcome.
   @Test(arguments: Host.all, 0..<3) func arbitraryRegistersNeverTrap(host: Host, seed: Int) throws {
     final class Source { var random: SeededGenerator; init(_ seed: UInt64) { random = SeededGenerator(seed: seed) } }
     let source = Source(UInt64(seed))
@@ -164,14 +164,14 @@ struct RunTests {
       .max, .max - 7, 1 << 63,
     ]
     fixture.kernel.program = { guest in
-      for register in host.architecture.generalRegisters {
+      for register in host.architecture.facts.generalRegisters {
         guest.frame[register] = source.random.next() >> UInt64.random(in: 0..<64, using: &source.random)
       }
       guest.frame[Int(APPLET_FRAME_PC)] =
         addresses.randomElement(using: &source.random)! &+ .random(in: 0..<16, using: &source.random)
       guest.frame[Int(APPLET_FRAME_STATUS)] = source.random.next()
       let number = source.random.next() % 0x120
-      // Not one that sleeps.
+      // Except calls that sleep.
       guard Int.random(in: 0..<10, using: &source.random) > 0, number != UInt64(APPLET_CALL_SLEEP) else {
         return guest.trap(
           cause: source.random.next() >> UInt64.random(in: 0..<64, using: &source.random), address: source.random.next()

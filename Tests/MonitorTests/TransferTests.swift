@@ -8,9 +8,9 @@ import Testing
 
 @testable import Monitor
 
-/// The transfer buffers, by scripted guests and a handler of one's own.
+/// The transfer buffers, with scripted guests and a handler.
 struct TransferTests {
-  /// A context that stands behind a call with these arguments.
+  /// A context after a call with these arguments.
   private func called(_ host: Host, _ address: UInt64, _ count: UInt64) throws -> Fixture {
     let fixture = try Fixture(host, [{ $0.call(APPLET_CALL_RPC_REQUEST, address, count) }])
     try fixture.context.schedule()
@@ -23,14 +23,16 @@ struct TransferTests {
     return Array(bytes.prefix(read))
   }
 
-  @Test(arguments: Host.all) func theRegionIsWhereTheCallSays(host: Host) throws {
+  @Test(arguments: Host.all) func theTransferRegionIsThatOfTheCall(host: Host) throws {
     let context = try called(host, Fixture.variables + 8, 24).context
     let (offset, count) = try context.transferRegion()
     #expect(offset == Fixture.variables + 8 - context.memory.layout.slot.lowerBound)
     #expect(count == 24)
   }
 
-  @Test(arguments: Host.all, [0, 1, 4096] as [UInt64]) func theLastByteIsInside(host: Host, count: UInt64) throws {
+  @Test(arguments: Host.all, [0, 1, 4096] as [UInt64]) func theLastByteOfARegionIsAccessible(host: Host, count: UInt64)
+    throws
+  {
     let end = Fixture.end
     try called(host, end - count, count).context.recv()
     let beyond = try called(host, end - count, count + 1).context
@@ -43,7 +45,7 @@ struct TransferTests {
     #expect(throws: ExecError.self) { try beyond.flush(errno: nil) }
   }
 
-  @Test(arguments: Host.all) func whatIsReceivedIsReadInPieces(host: Host) throws {
+  @Test(arguments: Host.all) func receivedDataIsReadInParts(host: Host) throws {
     let context = try called(host, Fixture.variables, 9).context
     try context.poke(Fixture.variables - context.memory.layout.slot.lowerBound, Array("123456789".utf8))
     try context.recv()
@@ -51,10 +53,13 @@ struct TransferTests {
     #expect(read(context, 4) == Array("1234".utf8))
     #expect(read(context, 100) == Array("56789123456789".utf8))
     #expect(read(context, 1) == [])
+    context.rpcLimit = 17
+    try context.recv()
+    #expect(throws: ExecError.transferLimit) { try context.recv() }
     context.close()
   }
 
-  @Test(arguments: Host.all) func whatIsWrittenIsFetchedAsFarAsItFits(host: Host) throws {
+  @Test(arguments: Host.all) func writtenDataIsFetchedAsItFits(host: Host) throws {
     let fixture = try called(host, Fixture.variables, 4)
     let context = fixture.context
     try context.write(Array("ans".utf8))
@@ -67,27 +72,27 @@ struct TransferTests {
       #expect(fixture.bytes(at: Fixture.variables, count: wanted.utf8.count) == Array(wanted.utf8))
     }
     #expect(throws: ExecError.transferLimit) {
-      try context.write([UInt8](repeating: 0, count: ExecCtx.outputLimit + 1))
+      try context.write([UInt8](repeating: 0, count: 2 * ExecCtx.defaultRPCLimit + 1))
     }
   }
 
-  /// A guest that always leaves a byte to fetch makes the monitor keep no more.
-  @Test(arguments: Host.all) func whatWasFetchedIsForgottenWhereSomeAlwaysWaits(host: Host) throws {
+  /// A guest that never gets the last byte does not make the buffer grow.
+  @Test(arguments: Host.all) func fetchedResponsesAreReleased(host: Host) throws {
     let fixture = try called(host, Fixture.heap, 60_000)
     let context = fixture.context
     try context.write([0])
     for round in 1...100 as ClosedRange<UInt8> {
       try context.write([UInt8](repeating: round, count: 60_000))
-      // The frame's second argument is the result's place no longer.
+      // The frame's second argument has been replaced by the result.
       #expect(try context.flush(errno: nil) == 60_000)
       let bytes = fixture.bytes(at: Fixture.heap, count: 60_000)
       #expect(bytes[0] == round - 1 && bytes[1] == round && bytes[59_999] == round)
-      #expect(context.transfer.output.count <= 120_001)
+      #expect(context.rpc.transfer.output.count <= 120_001)
     }
-    #expect(context.transfer.output.capacity < 1 << 18)
+    #expect(context.rpc.transfer.output.capacity < 1 << 18)
   }
 
-  @Test(arguments: Host.all) func pokeWritesWhatNoAppletMayAndNothingOutside(host: Host) throws {
+  @Test(arguments: Host.all) func pokeWritesReadOnlyMemoryButNothingOutside(host: Host) throws {
     let fixture = try called(host, 0, 0)
     let context = fixture.context
     let start = context.memory.layout.slot.lowerBound
@@ -98,7 +103,7 @@ struct TransferTests {
     }
   }
 
-  @Test(arguments: Host.all) func pokeReachesTheShadows(host: Host) throws {
+  @Test(arguments: Host.all) func pokeWritesToShadows(host: Host) throws {
     let fixture = try called(host, 0, 0)
     let context = fixture.context
     let system: KVM.System = try KVM.System(kernel: fixture.kernel)
@@ -108,8 +113,8 @@ struct TransferTests {
     #expect(Array(clone.memory.bytes(at: Fixture.variables, count: 2)) == [7, 8])
   }
 
-  /// Programs in system mode have the same calls, and no layout with a shim.
-  @Test(arguments: both) func programsHaveATransferRegionToo(architecture: Architecture) throws {
+  /// Programs in system mode have the same calls, but no layout with a shim.
+  @Test(arguments: both) func programsHaveATransferRegion(architecture: Architecture) throws {
     let program = try Program(architecture)
     let context = program.context
     let heap = program.start(of: .heap)
@@ -123,7 +128,7 @@ struct TransferTests {
     #expect(throws: ExecError.self) { try context.poke(.max &- context.memory.slot.lowerBound, [9]) }
   }
 
-  @Test(arguments: both) func programsAreAnsweredByRPC(architecture: Architecture) throws {
+  @Test(arguments: both) func programsCanMakeRPCs(architecture: Architecture) throws {
     let program = try Program(architecture)
     let heap = program.start(of: .heap)
     let request = Array(#"{"method":"RPC.Nothing","params":[1],"id":7}"#.utf8)
@@ -136,7 +141,7 @@ struct TransferTests {
       { $0.systemCall(APPLET_CALL_RPC_RESPONSE, heap + 4096, 4096) },
       { guest in
         answer(String(decoding: guest.bytes(at: heap + 4096, count: Int(guest.systemResult)), as: UTF8.self))
-        return guest.systemCall(APPLET_CALL_EXIT, 3)
+        return guest.systemCall(APPLET_CALL_EXIT_STATUS, 3)
       },
     ])
     #expect(program.run() == .success(.exited(status: 3)))

@@ -6,12 +6,12 @@ import Testing
 struct FileContentsTests {
   private let kernel = ScriptedKernel(.arm64)
 
-  /// A path in a folder of this test's own, removed afterwards.
+  /// A path in a directory of this test, which is removed afterwards.
   private func withFile(_ data: Data?, _ body: (String) throws -> Void) throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    let file = folder.appendingPathComponent("file")
+    let directory = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    let file = directory.appendingPathComponent("file")
     try data?.write(to: file)
     try body(file.path)
   }
@@ -24,7 +24,7 @@ struct FileContentsTests {
   }
 
   @Test(arguments: [0, 1, 4095, 4096, 4097, 100_000])
-  func readsAFileWhole(size: Int) throws {
+  func aFileIsReadCompletely(size: Int) throws {
     let data = Data((0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) })
     try withFile(data) { path in
       do {
@@ -36,13 +36,13 @@ struct FileContentsTests {
     }
   }
 
-  @Test func readsAnOpenFileFromItsBeginningAndLeavesItWhereItStands() throws {
+  @Test func anOpenFileIsReadWithoutChangingItsOffset() throws {
     try withFile(Data("0123456789".utf8)) { path in
       let file = open(path, O_RDONLY)
       defer { close(file) }
       #expect(lseek(file, 7, SEEK_SET) == 7)
       for _ in 0..<2 {
-        // The same open file under another number, as one that a client has sent is.
+        // The same open file description with another number, like a descriptor that a client has sent.
         let contents = try FileContents(OwnedFD(adopting: dup(file), kernel: LinuxKernel()), limit: 100)
         #expect(String(decoding: contents.bytes, as: UTF8.self) == "0123456789")
       }
@@ -50,12 +50,43 @@ struct FileContentsTests {
     }
   }
 
-  @Test func refusesWhatIsLargerThanTheLimit() throws {
+  @Test func requestedPartsOfALargeFileAreRead() throws {
+    let data = Data((0..<100_000).map { UInt8(truncatingIfNeeded: $0 % 251 + 1) })
+    try withFile(data) { path in
+      func file() throws -> OwnedFD { try OwnedFD(opening: path, kernel: kernel) }
+      do {
+        var contents = try FileContents(file(), limit: data.count, head: 4096)
+        #expect(contents.count == data.count)
+        #expect(Data(contents.bytes[..<4096]) == data[..<4096])
+        #expect(contents.bytes[4096..<8192].allSatisfy { $0 == 0 })
+        // Unordered, overlapping, and already read.
+        try contents.read([50_000..<60_000, 100..<5000, 4999..<5001, 55_000..<60_001, 0..<0])
+        #expect(Data(contents.bytes[..<5001]) == data[..<5001])
+        #expect(contents.bytes[5001] == 0)
+        #expect(Data(contents.bytes[50_000..<60_001]) == data[50_000..<60_001])
+        contents.keep([59_000..<60_000])
+        #expect(contents.bytes[0] == 0)
+        #expect(Data(contents.bytes[59_000..<60_000]) == data[59_000..<60_000])
+        try contents.read([0..<100])
+        #expect(contents.bytes[0] == 0)
+      }
+      #expect(kernel.leaks == (0, 0))
+      var cut = try FileContents(file(), limit: data.count, head: 10)
+      #expect(truncate(path, 5000) == 0)
+      #expect(throws: Errno(EIO)) { try cut.read([4000..<6000]) }
+      // A file no longer than its head has been read completely.
+      var whole = try FileContents(file(), limit: data.count, head: 5001)
+      whole.keep([])
+      #expect(Data(whole.bytes) == data[..<5000])
+    }
+  }
+
+  @Test func aFileOverTheLimitIsAnError() throws {
     try withFile(Data(count: 1001)) { path in #expect(error(path) == .tooBig) }
     #expect(kernel.leaks == (0, 0))
   }
 
-  @Test func refusesWhatIsNoRegularFile() throws {
+  @Test func anotherTypeOfFileIsAnError() throws {
     #expect(error("/proc") == .isDirectory)
     #expect(error("/dev/null") == .invalid)
     try withFile(nil) { path in
@@ -66,7 +97,7 @@ struct FileContentsTests {
     #expect(kernel.leaks == (0, 0))
   }
 
-  @Test func refusesWhatCannotBeOpened() throws {
+  @Test func aFileThatCannotBeOpenedIsAnError() throws {
     try withFile(nil) { path in
       #expect(error(path) == .noEntry)
       #expect(error(path + "/below") == .noEntry)
@@ -77,7 +108,7 @@ struct FileContentsTests {
     #expect(error(String(repeating: "x", count: 5000))?.code == ENAMETOOLONG)
   }
 
-  @Test func streamsFilesWithoutASize() throws {
+  @Test func filesWithoutASizeAreRead() throws {
     let contents = try FileContents(streaming: "/proc/self/status", limit: 65536, kernel: kernel)
     #expect(String(decoding: contents.bytes, as: UTF8.self).hasPrefix("Name:"))
     let cut = try FileContents(streaming: "/proc/self/status", limit: 5, kernel: kernel)

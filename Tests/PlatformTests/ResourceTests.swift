@@ -27,6 +27,24 @@ struct ResourceTests {
     #expect(try #require(flags) & O_CLOEXEC != 0)
   }
 
+  /// Another process may have made a shared terminal non-blocking.
+  @Test func allBytesAreWrittenToADescriptorThatDoesNotBlock() throws {
+    var ends: (Int32, Int32) = (-1, -1)
+    try #require(linux_pipe(&ends.0, &ends.1) == 0)
+    let shared = Int32(linux_open("/proc/self/fd/\(ends.1)", O_WRONLY | O_NONBLOCK, 0))
+    defer { for end in [ends.0, ends.1, shared] { _ = linux_close(end) } }
+    let bytes = [UInt8](repeating: 0x61, count: 1 << 18)
+    let reader = try Thread { [end = ends.0] in
+      var buffer = [UInt8](repeating: 0, count: 1 << 12)
+      var left = 1 << 18
+      while left > 0 {
+        left -= max(linux_read(end, &buffer, buffer.count), 0)
+      }
+    }
+    try writeAll(bytes, to: shared)
+    reader.join()
+  }
+
   @Test func aMappingIsZeroedWritableAndUnmapped() throws {
     do {
       let mapping = try Mapping(anonymous: 3 * 4096, kernel: kernel)
@@ -38,7 +56,7 @@ struct ResourceTests {
     #expect(kernel.leaks.mappings == 0)
   }
 
-  @Test func aMappingThatCannotBeIsAnError() {
+  @Test func anImpossibleMappingIsAnError() {
     #expect(throws: Errno.noMemory) { _ = try Mapping(anonymous: 1 << 60, kernel: LinuxKernel()) }
     #expect(throws: Errno.invalid) { _ = try Mapping(anonymous: 0, kernel: LinuxKernel()) }
   }
@@ -50,7 +68,7 @@ struct ResourceTests {
     for page in stride(from: 0, to: 1100, by: 7) {
       source.bytes[page * 4096 + page] = UInt8(truncatingIfNeeded: page) | 1
     }
-    // What only the target has must go.
+    // Pages that only the target has must be zeroed.
     for page in stride(from: 0, to: 1100, by: 5) { target.bytes[page * 4096] = 0xff }
     target.copyContents(of: source)
     #expect(memcmp(source.start, target.start, size) == 0)
@@ -70,7 +88,7 @@ struct ThreadTests {
     #expect(throws: Errno.invalid) { _ = try Thread(stackSize: 100) {} }
   }
 
-  @Test func aLockKeepsOthersOutAndWakesThem() throws {
+  @Test func aLockExcludesAndWakesThreads() throws {
     let shared = Shared()
     let threads = try (0..<4).map { _ in
       try Thread {
@@ -104,10 +122,10 @@ struct ThreadTests {
 }
 
 struct KickTests {
-  /// Waits, on the thread that is kicked, until a kick marks the run page.
+  /// Waits, on the thread that is kicked, until a kick has set `immediate_exit` in the run page.
   private func waitForKick(_ kick: (borrowing KickTimer) throws -> Void, _ kind: KickTimer.Kind) throws -> Int64 {
     #expect(linux_kick_install() == 0)
-    // Tests run on libdispatch's threads, which block every signal.
+    // Tests run on libdispatch's threads, which block all signals.
     let wasBlocked = linux_kick_unblock()
     defer { if wasBlocked != 0 { linux_kick_block() } }
     let run = UnsafeMutablePointer<kvm_run>.allocate(capacity: 1)
@@ -130,11 +148,11 @@ struct KickTests {
     #expect(try waitForKick({ try $0.set(nanoseconds: 5_000_000) }, .wall) >= 5_000_000)
   }
 
-  @Test func aTimerOfProcessorTimeCountsWhatTheThreadUses() throws {
+  @Test func aCPUTimerCountsTheThreadsTime() throws {
     #expect(try waitForKick({ try $0.set(nanoseconds: 5_000_000) }, .cpu) >= 4_000_000)
   }
 
-  @Test func aTimeThatHasPassedKicksAtOnce() throws {
+  @Test func anExpiredTimerKicksAtOnce() throws {
     _ = try waitForKick({ try $0.set(nanoseconds: -7) }, .wall)
   }
 

@@ -1,14 +1,15 @@
-// usage: service PATH [leave]
+// usage: service PATH [leave | silent]
 //
-// Serves JSON-RPC 1.0 at a Unix socket, a line a message, to one client after the other: a call's result is the call's method and
-// parameters, as a text. With `leave` it closes the connection in the place of an answer.
+// Serves JSON-RPC 1.0 at a Unix socket, a message in each line, to one client at a time: the result of a call is its
+// method and parameters, as a string. With `leave` it closes the connection instead of answering; with `silent`
+// it never answers.
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-// What stands behind a member's name, up to one of the characters.
+// The text after a member's name, up to one of these characters.
 static int member(const char *line, const char *name, const char *ends, char *to, size_t size) {
   const char *at = strstr(line, name);
   if (!at) return 0;
@@ -33,7 +34,8 @@ int main(int count, char **words) {
   for (int client; (client = accept(listener, NULL, NULL)) >= 0; close(client)) {
     FILE *in = fdopen(dup(client), "r"), *out = fdopen(dup(client), "w");
     char line[4096], method[100], parameters[1000], number[30];
-    while (fgets(line, sizeof line, in) && count < 3) {
+    while (fgets(line, sizeof line, in) && (count < 3 || strcmp(words[2], "silent") == 0)) {
+      if (count > 2) continue;
       if (!member(line, "\"method\":\"", "\"", method, sizeof method) ||
           !member(line, "\"params\":[", "]", parameters, sizeof parameters) ||
           !member(line, "\"id\":", ",}", number, sizeof number))

@@ -12,19 +12,19 @@ struct ConnectionTests {
   private func pair() throws -> (client: Int32, connection: Connection) {
     var ends: [Int32] = [0, 0]
     try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
-    return (ends[0], Connection(OwnedFD(adopting: ends[1], kernel: LinuxKernel()), peer: 0))
+    return (ends[0], Connection(ends[1], peer: 0, user: ClientUser(1, timeout: 1_000_000_000)))
   }
 
   private func send(_ client: Int32, _ text: String, _ descriptor: Int32 = -1) {
     let bytes = Array(text.utf8)
-    #expect(linux_send_with(client, bytes, bytes.count, descriptor) == bytes.count)
+    #expect(linux_sendmsg(client, bytes, bytes.count, descriptor) == bytes.count)
   }
 
   private func message(_ method: String, padding: Int = 0) -> String {
     "{\"method\":\"a.\(method)\",\"parameters\":{\"x\":\"\(String(repeating: "x", count: padding))\"}}\0"
   }
 
-  /// Receives what is there, and takes the calls: the method of each, and the inodes of its files.
+  /// Receives available data, and takes the calls: the method of each, and the inodes of its files.
   private func calls(_ connection: Connection) -> [String] {
     var taken: [String] = []
     for _ in 0..<8 {
@@ -43,12 +43,12 @@ struct ConnectionTests {
     return UInt64(status.st_ino)
   }
 
-  @Test("belong to the call that they were sent with, and to no other")
+  @Test("belong only to the call with which they were sent")
   func owners() throws {
     let (client, connection) = try pair()
     let files = [open("/dev/null", O_RDONLY), open("/dev/zero", O_RDONLY)]
     defer { for number in files + [client] { close(number) } }
-    // Behind a call without any, with one that takes none, by themselves, and with two calls one after the other.
+    // After a call without descriptors, with a call that expects none, alone, and with two calls in sequence.
     send(client, message("none"))
     send(client, message("first"), files[0])
     send(client, message("none"))
@@ -62,7 +62,7 @@ struct ConnectionTests {
       ])
   }
 
-  @Test("come with the first part of a long call, and are at most four")
+  @Test("arrive with the first part of a long call, and are at most four")
   func parts() throws {
     let (client, connection) = try pair()
     let file = open("/dev/null", O_RDONLY)
@@ -79,72 +79,82 @@ struct ConnectionTests {
       #expect(calls(connection) == [])
     }
     send(client, String(many.dropFirst(8)))
-    #expect(calls(connection) == ["a.many" + String(repeating: ":\(inode(file))", count: Connection.mostDescriptors)])
+    #expect(calls(connection) == ["a.many" + String(repeating: ":\(inode(file))", count: Connection.maxDescriptors)])
   }
 }
 
 @Suite("An applet's files")
-struct AppletFolderTests {
-  private func withFolder(_ body: (AppletFolder) throws -> Void) throws {
+struct AppletDirectoryTests {
+  private func withDirectory(_ body: (AppletDirectory) throws -> Void) throws {
     let state = FileManager.default.temporaryDirectory.appending(path: "swiftlet-state-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: state, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: state) }
-    try body(AppletFolder(state: state, name: "one"))
+    try body(AppletDirectory(state: state, name: "one"))
   }
 
-  @Test("are removed with what a change that was cut short has left")
-  func halfWritten() throws {
-    try withFolder { folder in
-      try folder.make()
-      try folder.write("configuration", .object([]))
+  @Test("are removed with temporary files of an interrupted change")
+  func incompleteWrite() throws {
+    try withDirectory { directory in
+      try directory.make()
+      try directory.write("configuration", .object([]))
       for name in ["configuration.new", "process.new", "stopping"] {
-        #expect(FileManager.default.createFile(atPath: folder.file(name), contents: nil))
+        #expect(FileManager.default.createFile(atPath: directory.file(name), contents: nil))
       }
-      // A start of that name.
-      try folder.make()
-      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [])
-      folder.remove()
-      #expect(!FileManager.default.fileExists(atPath: folder.path))
+      // A Start with this name.
+      try directory.make()
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == [])
+      directory.remove()
+      #expect(!FileManager.default.fileExists(atPath: directory.path))
     }
   }
 
-  @Test("are told from none, and from what cannot be read")
+  /// On a file system that has not written a new file when the power fails.
+  @Test("are missing if they are empty")
+  func emptyRecord() throws {
+    try withDirectory { directory in
+      try directory.make()
+      #expect(FileManager.default.createFile(atPath: directory.file("configuration"), contents: nil))
+      #expect(throws: Errno.noEntry) { try directory.record("configuration") }
+    }
+  }
+
+  @Test("are distinguished from missing and unreadable ones")
   func records() throws {
-    try withFolder { folder in
-      try folder.make()
-      #expect(throws: Errno(ENOENT)) { try folder.record("end") }
-      try FileManager.default.createDirectory(atPath: folder.file("end"), withIntermediateDirectories: false)
-      #expect(throws: Errno(EISDIR)) { try folder.record("end") }
-      #expect(FileManager.default.createFile(atPath: folder.file("process"), contents: Data("{\"pid\"".utf8)))
-      #expect(throws: Errno(EBADMSG)) { try folder.record("process") }
-      #expect(folder.read("process") == nil)
-      try folder.write("process", .integer(3))
-      #expect(try folder.record("process") == .integer(3))
+    try withDirectory { directory in
+      try directory.make()
+      #expect(throws: Errno(ENOENT)) { try directory.record("end") }
+      try FileManager.default.createDirectory(atPath: directory.file("end"), withIntermediateDirectories: false)
+      #expect(throws: Errno(EISDIR)) { try directory.record("end") }
+      #expect(FileManager.default.createFile(atPath: directory.file("process"), contents: Data("{\"pid\"".utf8)))
+      #expect(throws: Errno(EBADMSG)) { try directory.record("process") }
+      #expect(directory.read("process") == nil)
+      try directory.write("process", .integer(3))
+      #expect(try directory.record("process") == .integer(3))
     }
   }
 
-  @Test("take input while somebody reads, and nothing once nobody does")
+  @Test("accept input while there is a reader")
   func input() throws {
     signal(SIGPIPE, SIG_IGN)
-    try withFolder { folder in
-      try folder.make()
-      #expect(throws: Errno(ENOENT)) { try folder.feed([1]) }
-      #expect(linux_make_fifo(folder.file("input"), 0o600) == 0)
-      #expect(try folder.feed([1]) == 0)
-      let reader = try folder.open("input", O_RDONLY | O_NONBLOCK)
-      #expect(try folder.feed([1, 2, 3]) == 3)
-      #expect(try folder.feed([UInt8](repeating: 0, count: 1 << 20)) < 1 << 20)
-      #expect(try folder.feed([1]) == 0)
+    try withDirectory { directory in
+      try directory.make()
+      #expect(throws: Errno(ENOENT)) { try directory.writeInput([1]) }
+      #expect(linux_mkfifo(directory.file("input"), 0o600) == 0)
+      #expect(try directory.writeInput([1]) == 0)
+      let reader = try directory.open("input", O_RDONLY | O_NONBLOCK)
+      #expect(try directory.writeInput([1, 2, 3]) == 3)
+      #expect(try directory.writeInput([UInt8](repeating: 0, count: 1 << 20)) < 1 << 20)
+      #expect(try directory.writeInput([1]) == 0)
       _ = reader.number
     }
   }
 
-  @Test("tell of a process before it does anything, or there is none")
-  func aChildTellsOfItself() throws {
-    try withFolder { folder in
-      try folder.make()
+  @Test("record a process before it does anything")
+  func aChildRecordsItsIdentity() throws {
+    try withDirectory { directory in
+      try directory.make()
       var ends: (Int32, Int32) = (-1, -1)
-      #expect(linux_make_pipe(&ends.0, &ends.1) == 0)
+      #expect(linux_pipe(&ends.0, &ends.1) == 0)
       defer { _ = (close(ends.0), close(ends.1)) }
       let nothing = open("/dev/null", O_RDWR)
       defer { close(nothing) }
@@ -159,29 +169,31 @@ struct AppletFolderTests {
         waitpid(Int32(pid), &status, 0)
         return status
       }
-      let child = spawn("read line <\(folder.file("process")); echo \"$line\"", folder.file("process"), ends.1)
+      let child = spawn("read line <\(directory.file("process")); echo \"$line\"", directory.file("process"), ends.1)
       #expect(child.pid > 0 && child.began > 0 && status(child.pid) == 0)
-      let record = try folder.record("process")
+      let record = try directory.record("process")
       #expect(ProcessIdentity(record) == ProcessIdentity(pid: Int32(child.pid), began: child.began))
-      #expect(try ProcessIdentity(record)?.isRunning() == false)
+      // It was removed with its lock; it never had one here.
+      #expect(FileManager.default.createFile(atPath: directory.file("end"), contents: nil))
+      #expect(try ProcessIdentity(record)?.isRunning(in: directory) == false)
       var bytes = [UInt8](repeating: 0, count: 200)
       let count = read(ends.0, &bytes, bytes.count)
       #expect(Array(bytes[..<max(count, 0)]) == record.encoded.map { $0 + [0x0a] })
-      // Where it cannot be written, and where nobody reads what the process writes.
-      #expect(spawn("exit 0", folder.path + "/nowhere/process", nothing).pid == -Int(ENOENT))
+      // If it cannot be written, and if the process's output has no reader.
+      #expect(spawn("exit 0", directory.path + "/nowhere/process", nothing).pid == -Int(ENOENT))
       var pipe: (Int32, Int32) = (-1, -1)
-      #expect(linux_make_pipe(&pipe.0, &pipe.1) == 0)
+      #expect(linux_pipe(&pipe.0, &pipe.1) == 0)
       close(pipe.0)
-      let deaf = spawn("echo 1; echo 2; exit 7", folder.file("process"), pipe.1)
+      let deaf = spawn("echo 1; echo 2; exit 7", directory.file("process"), pipe.1)
       close(pipe.1)
       #expect(status(deaf.pid) == 7 << 8)
     }
   }
 }
 
-@Suite("A socket to listen at")
+@Suite("A listening socket")
 struct ListenerTests {
-  @Test("takes the place of an old one, and of no other file")
+  @Test("replaces an unused socket, but no other file")
   func place() throws {
     let path = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString.prefix(8))").path
     defer { unlink(path) }

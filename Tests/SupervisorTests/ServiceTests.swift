@@ -19,14 +19,14 @@ struct ValueStoreTests {
     try body(descriptor)
   }
 
-  @Test("outlive who set them, and a change that was cut short leaves those before")
+  @Test("outlive the process, and survive an interrupted change")
   func torn() throws {
     try withFile { file in
       let store = ValueStore(file)
       try store.set("a", "1")
       try store.set("b", "2")
       #expect(ValueStore(file).keys == ["a", "b"])
-      // The second change went to the place at the beginning.
+      // The second change is in the slot at the beginning.
       var byte: UInt8 = 0x7f
       _ = linux_pwrite(file, &byte, 1, 30)
       #expect(ValueStore(file).keys == ["a"])
@@ -37,7 +37,7 @@ struct ValueStoreTests {
     }
   }
 
-  /// A place as a process that was taken over may leave it: whole, and of no store's making.
+  /// A slot that a compromised process may have written: complete, but not written by a store.
   private func place(_ sequence: UInt64, _ contents: String) -> [UInt8] {
     let body = Array(contents.utf8)
     let header = [sequence, UInt64(body.count), ValueStore.checksum(sequence, body[...])]
@@ -45,7 +45,7 @@ struct ValueStoreTests {
   }
 
   @Test(
-    "that no store has written are none, and can be set anew",
+    "that no store has written are ignored, and can be set again",
     arguments: [
       (5, #"{"a":1}"#), (5, #"{"a":{"b":[]}}"#), (5, #"{"":"1"}"#), (5, "[]"),
       (5, "{\"\(String(repeating: "k", count: 129))\":\"1\"}"),
@@ -60,7 +60,7 @@ struct ValueStoreTests {
       try store.set("b", "2")
       #expect(ValueStore(file).keys == ["b"])
     }
-    // The same place is read where nothing is wrong with it.
+    // The same slot is read if it is valid.
     try withFile { file in
       let bytes = place(5, #"{"a":"1"}"#)
       #expect(linux_pwrite(file, bytes, bytes.count, 0) == bytes.count)
@@ -68,9 +68,9 @@ struct ValueStoreTests {
     }
   }
 
-  /// Also where the other place has a number that is nowhere near, or comes next.
+  /// Also if the other slot has a number that does not precede or follow it.
   @Test(
-    "outlive their store, whatever number its file had", arguments: [0, 5, .max - 2, .max - 1, .max] as [UInt64],
+    "outlive their store for any sequence number", arguments: [0, 5, .max - 2, .max - 1, .max] as [UInt64],
     [nil, 1, 5, 1 << 63, .max] as [UInt64?])
   func numbers(sequence: UInt64, distance: UInt64?) throws {
     try withFile { file in
@@ -89,7 +89,7 @@ struct ValueStoreTests {
     }
   }
 
-  @Test("are refused where they do not fit, with nothing changed")
+  @Test("are rejected without a change if they do not fit")
   func limits() throws {
     try withFile { file in
       let store = ValueStore(file)
@@ -105,9 +105,9 @@ struct ValueStoreTests {
   }
 }
 
-@Suite("How often something may happen")
+@Suite("A rate limit")
 struct RateLimitTests {
-  @Test("so many times at once, and again after a while")
+  @Test("allows a burst, and one more after each interval")
   func burst() {
     let limit = RateLimit(burst: 3, each: 50_000_000)
     #expect((0..<4).map { _ in limit.take() } == [true, true, true, false])
@@ -118,12 +118,12 @@ struct RateLimitTests {
 
 @Suite("Services of other programs")
 struct RemoteServiceTests {
-  /// Serves one connection: for each request the next of these answers; nil hangs up.
+  /// Serves one connection: for each request the next of these answers; nil closes the connection.
   private func service(_ answers: [String?]) throws -> RemoteService {
     let path = FileManager.default.temporaryDirectory.appending(path: "swiftlet-\(UUID().uuidString.prefix(8))").path
     let listener = Int32(linux_listen_at(path, 0o600))
     try #require(listener >= 0)
-    // Who is answered may be gone.
+    // The client may have disconnected.
     signal(SIGPIPE, SIG_IGN)
     Foundation.Thread.detachNewThread {
       defer {
@@ -139,7 +139,7 @@ struct RemoteServiceTests {
         var byte: UInt8 = 0
         while byte != 0x0a { if linux_read(connection, &byte, 1) < 0 { usleep(1000) } }
         guard let answer else { break }
-        // In two parts, as networks have it.
+        // In two parts, as on networks.
         let bytes = Array(answer.utf8)
         _ = linux_write(connection, bytes, bytes.count / 2)
         usleep(2000)
@@ -152,7 +152,7 @@ struct RemoteServiceTests {
     return RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:" + path))) { false }
   }
 
-  @Test("answer, refuse, and are told from answers to calls before")
+  @Test("return results and errors; late answers are ignored")
   func answers() throws {
     let service = try service([
       #"{"id":1,"result":[1,2],"error":null}"#, #"{"id":2,"result":null,"error":"no such thing"}"#,
@@ -161,17 +161,18 @@ struct RemoteServiceTests {
     #expect(try service.call("Thing.Do", .string("x")) == .array([.integer(1), .integer(2)]))
     #expect(throws: RPCError("no such thing")) { try service.call("Thing.Do", .null) }
     #expect(try service.call("Thing.Do", .null) == .string("three"))
-    #expect(throws: RPCError("Thing: it has ended")) { try service.call("Thing.Do", .null) }
+    #expect(throws: RPCError("Thing: the connection was closed")) { try service.call("Thing.Do", .null) }
     #expect(throws: RPCError.self) { try service.call("Thing.Do", .null) }
   }
 
-  @Test("that answer no JSON are left", arguments: ["hello", "{]}", String(repeating: "{\"a\":", count: 100)])
+  @Test(
+    "that answer without JSON are disconnected", arguments: ["hello", "{]}", String(repeating: "{\"a\":", count: 100)])
   func garbage(answer: String) throws {
     let service = try service([answer])
     #expect(throws: RPCError.self) { try service.call("Thing.Do", .null) }
   }
 
-  /// A service that does something without end, from the moment it is connected to.
+  /// A service that performs an action repeatedly as soon as it is connected.
   private func endless(
     interrupted: @escaping () -> Bool, _ body: @escaping @Sendable (Int32) -> Bool
   ) throws -> RemoteService {
@@ -192,11 +193,11 @@ struct RemoteServiceTests {
     return service
   }
 
-  @Test("are no reason not to stop, be they silent or never silent", arguments: [false, true])
+  @Test("do not delay a stop, silent or sending continuously", arguments: [false, true])
   func interruption(isFlood: Bool) throws {
     let answer = Array((String(repeating: #"{"id":99,"result":1}"#, count: 100)).utf8)
     let begin = linux_clock(CLOCK_MONOTONIC)
-    // A stop that comes amid the wait, and without a signal that this thread would see.
+    // A stop during the wait, without a signal to this thread.
     let service = try endless(interrupted: { linux_clock(CLOCK_MONOTONIC) - begin > 300_000_000 }) { connection in
       var wanted = pollfd(fd: connection, events: Int16(POLLOUT), revents: 0)
       if !isFlood { wanted.events = 0 }
@@ -208,7 +209,7 @@ struct RemoteServiceTests {
     #expect(linux_clock(CLOCK_MONOTONIC) - begin < 3_000_000_000)
   }
 
-  @Test("that took half a request are not given the next one behind it")
+  @Test("that accepted half a request get no other one")
   func half() throws {
     let service = try endless(interrupted: { true }) { connection in
       var wanted = pollfd(fd: connection, events: 0, revents: 0)
@@ -217,14 +218,14 @@ struct RemoteServiceTests {
     let long = JSONValue.string(String(repeating: "x", count: 4 << 20))
     #expect(throws: RPCError("Thing: the applet is being stopped")) { try service.call("Thing.Do", long) }
     #expect { try service.call("Thing.Do", .null) } throws: {
-      ($0 as? RPCError)?.message.contains("nobody serves it") == true
+      ($0 as? RPCError)?.message.contains("not available at") == true
     }
   }
 
-  @Test("that nobody serves say so")
+  @Test("that are not available cause an error")
   func absent() throws {
     let service = RemoteService(try #require(ServiceAddress(name: "Thing", address: "unix:/nowhere"))) { false }
-    #expect(throws: RPCError("Thing: nobody serves it at /nowhere: start the service before the applet")) {
+    #expect(throws: RPCError("Thing: not available at /nowhere: start the service before the applet")) {
       try service.call("Thing.Do", .null)
     }
   }

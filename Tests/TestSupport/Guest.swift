@@ -3,31 +3,31 @@ import CLinux
 import Machine
 import Platform
 
-/// A guest at one entry: what its script does to the trap frame, to memory and to the run page, as processor, shim and kernel
-/// would. Each exit answers what KVM_RUN answers.
+/// A guest during one entry: its script's effect on trap frame, memory and run page, as from CPU, shim and kernel. Each
+/// exit returns the result of KVM_RUN.
 public struct Guest {
-  public let processor: ScriptedKernel.Processor
+  public let cpu: ScriptedKernel.VCPU
   public let run: UnsafeMutablePointer<kvm_run>
   public let architecture: Architecture
 
-  init(_ processor: ScriptedKernel.Processor, run: UnsafeMutablePointer<kvm_run>, architecture: Architecture) {
-    self.processor = processor
+  init(_ cpu: ScriptedKernel.VCPU, run: UnsafeMutablePointer<kvm_run>, architecture: Architecture) {
+    self.cpu = cpu
     self.run = run
     self.architecture = architecture
   }
 
   /// Number of this entry into the vCPU, from 0.
-  public var entry: Int { processor.entries - 1 }
+  public var entry: Int { cpu.entries - 1 }
 
-  /// The trap frame, found as the processor finds it: by SP_EL1, or by tp.
+  /// The trap frame, located as by the CPU: SP_EL1, or tp.
   public var frame: UnsafeMutablePointer<UInt64> {
-    let address = processor.register(architecture == .arm64 ? 0x6030_0000_0010_0044 : 0x8030_0000_0200_0004)
+    let address = cpu.register(architecture == .arm64 ? 0x6030_0000_0010_0044 : 0x8030_0000_0200_0004)
     return bytes(at: address, count: Int(APPLET_FRAME_WORDS) * 8).baseAddress!.assumingMemoryBound(to: UInt64.self)
   }
 
-  /// Guest memory behind the machine's slots; ends the test program where there is none.
+  /// Guest memory in the VM's slots; ends the test program if there is none.
   public func bytes(at address: UInt64, count: Int) -> UnsafeMutableRawBufferPointer {
-    for slot in processor.machine.slots.values
+    for slot in cpu.machine.slots.values
     where address >= slot.address && address + UInt64(count) <= slot.address + slot.size {
       return UnsafeMutableRawBufferPointer(
         start: UnsafeMutableRawPointer(bitPattern: UInt(slot.host + address - slot.address)), count: count)
@@ -35,7 +35,7 @@ public struct Guest {
     fatalError("the script uses guest memory at 0x\(String(address, radix: 16)), where no slot is")
   }
 
-  /// Puts bytes into guest memory.
+  /// Writes bytes to guest memory.
   public func store(_ data: some Collection<UInt8>, at address: UInt64) {
     bytes(at: address, count: data.count).copyBytes(from: data)
   }
@@ -46,11 +46,11 @@ public struct Guest {
 
   // MARK: Exits
 
-  /// The applet calls the monitor from where it is: an `svc` or `ecall` at PC.
+  /// The applet makes a call: an `svc` or `ecall` at PC.
   public func call(_ number: some BinaryInteger, _ arguments: UInt64...) -> Int {
     frame[architecture.callRegister] = UInt64(truncatingIfNeeded: number)
     for (index, argument) in arguments.enumerated() { frame[architecture.callRegister + 1 + index] = argument }
-    // An svc leaves ELR behind it; an ecall leaves sepc at itself.
+    // After an svc, ELR is past it; after an ecall, sepc is its address.
     if architecture == .arm64 { frame[Int(APPLET_FRAME_PC)] &+= 4 }
     return trap(cause: architecture == .arm64 ? 0x5600_0000 : 8)
   }
@@ -63,11 +63,11 @@ public struct Guest {
     return leave()
   }
 
-  /// The shim leaves the guest, by the instruction that stands in its page.
+  /// The shim leaves the guest, with the instruction in its page.
   public func leave() -> Int {
     guard architecture == .arm64 else { return sbi(0x0800_0000, 0) }
-    let vectors = processor.register(0x6030_0000_0013_c600)
-    let instruction = bytes(at: vectors + UInt64(ARM64.shimLeave) * 4, count: 4).loadUnaligned(as: UInt32.self)
+    let vectors = cpu.register(0x6030_0000_0013_c600)
+    let instruction = bytes(at: vectors + UInt64(ARM64.shimCall), count: 4).loadUnaligned(as: UInt32.self)
     switch instruction {
     case 0xd400_0002: return hypercall(1)
     case 0xb900_0040: return mmio(frame[Int(APPLET_FRAME_DOORBELL)], isWrite: true, [1, 0, 0, 0])
@@ -75,28 +75,29 @@ public struct Guest {
     }
   }
 
-  /// The shim's work behind an exception, where the vCPU stands at its beginning: it stores the processor's registers, not the
-  /// script's, and leaves.
-  /// - Returns: what KVM_RUN answers; nil where the vCPU stands elsewhere.
+  /// The shim's handling of an exception, if the vCPU is at its beginning: it saves the CPU's registers, not the
+  /// script's, and leaves the guest.
+  /// - Returns: the result of KVM_RUN; nil if the vCPU is elsewhere.
   func storeRegisters() -> Int? {
-    let ids = architecture.exceptionRegisters
+    let ids = architecture.facts.exception
     let isARM = architecture == .arm64
-    let vectors = processor.register(isARM ? ARM64.vbarEL1 : RISCV64.stvec)
-    // A vCPU whose registers nobody has set has no shim.
+    let vectors = cpu.register(isARM ? ARM64.vbarEL1 : RISCV64.stvec)
+    // A vCPU whose registers were not set has no shim.
     let entry = vectors + (isARM ? 0x400 : 0)
-    guard vectors != 0, processor.register(architecture.programCounter) == entry else { return nil }
-    for number in architecture.generalRegisters where isARM || number != 4 {
-      frame[number] = processor.register(isARM ? ARM64.x(number) : RISCV64.x(number))
+    guard vectors != 0, cpu.register(architecture.facts.programCounter) == entry else { return nil }
+    for number in architecture.facts.generalRegisters where isARM || number != 4 {
+      frame[number] = cpu.register(isARM ? ARM64.x(number) : RISCV64.x(number))
     }
-    frame[Int(APPLET_FRAME_STATUS)] = processor.register(isARM ? ARM64.spsrEL1 : RISCV64.sstatus)
-    processor.setRegister(architecture.programCounter, vectors + UInt64(isARM ? ARM64.shimResume : RISCV64.shimResume))
-    return trap(cause: processor.register(ids.cause), pc: processor.register(ids.pc))
+    frame[Int(APPLET_FRAME_STATUS)] = cpu.register(isARM ? ARM64.spsrEL1 : RISCV64.sstatus)
+    cpu.setRegister(
+      architecture.facts.programCounter, vectors + UInt64(isARM ? ARM64.shimResume : RISCV64.shimResume))
+    return trap(cause: cpu.register(ids.cause), pc: cpu.register(ids.pc))
   }
 
-  /// arm64: HVC with a function id, where the machine's filter forwards it; else the kernel answers it itself, which no script
-  /// here means.
+  /// arm64: an HVC with a function identifier that the VM's filter forwards. Others are answered by the kernel, which
+  /// no script here expects.
   public func hypercall(_ function: UInt64) -> Int {
-    precondition(processor.machine.forwarded.contains { $0.contains(function) }, "a hypercall that is not forwarded")
+    precondition(cpu.machine.forwarded.contains { $0.contains(function) }, "a hypercall that is not forwarded")
     return exit(LINUX_KVM_EXIT_HYPERCALL.rawValue) { $0.hypercall.nr = function }
   }
 
@@ -116,41 +117,53 @@ public struct Guest {
     }
   }
 
-  /// A program in system mode calls: by HVC with its arguments in registers, or by SBI in Swiftlet's extension.
+  /// A load or store outside of memory that KVM does not emulate: it leaves the guest, or KVM_RUN fails, as the machine is.
+  public func unemulatedAccess(_ address: UInt64, isWrite: Bool, isMisaligned: Bool = false) -> Int {
+    guard architecture == .arm64 else { return isMisaligned ? -Int(EIO) : -Int(EOPNOTSUPP) }
+    guard cpu.machine.forwardsAccesses else { return -Int(ENOSYS) }
+    return exit(LINUX_KVM_EXIT_ARM_NISV.rawValue) { run in
+      run.arm_nisv.fault_ipa = address
+      // A translation fault at level 1.
+      run.arm_nisv.esr_iss = 5 | (isWrite ? 1 << 6 : 0)
+    }
+  }
+
+  /// A program in system mode makes a call: by HVC with its arguments in registers, or by SBI with Swiftlet's extension
+  /// ID.
   public func systemCall(_ number: some BinaryInteger, _ arguments: UInt64...) -> Int {
     switch architecture {
-    case .arm64:
-      processor.setRegister(ARM64.x(0), UInt64(truncatingIfNeeded: number))
-      for (index, argument) in arguments.enumerated() { processor.setRegister(ARM64.x(1 + index), argument) }
+    case .arm64, .aarch32:
+      cpu.setRegister(ARM64.x(0), UInt64(truncatingIfNeeded: number))
+      for (index, argument) in arguments.enumerated() { cpu.setRegister(ARM64.x(1 + index), argument) }
       return hypercall(UInt64(truncatingIfNeeded: number))
     case .riscv64: return sbi(0x0800_0000, UInt(truncatingIfNeeded: number), arguments)
     }
   }
 
-  /// What the last call of such a program came to: x0; a1, or the error in a0 where there was one.
+  /// The result of the last call of such a program: x0; a1, or the error in a0 if there was one.
   public var systemResult: Int64 {
     switch architecture {
-    case .arm64: return Int64(bitPattern: processor.register(ARM64.x(0)))
+    case .arm64, .aarch32: return Int64(bitPattern: cpu.register(ARM64.x(0)))
     case .riscv64:
       let (error, value) = sbiResult
       return error == 0 ? Int64(bitPattern: value) : error
     }
   }
 
-  /// riscv64: a0 and a1 behind an ECALL.
+  /// riscv64: a0 and a1 after an ECALL.
   public var sbiResult: (error: Int64, value: UInt64) {
     (Int64(Int(bitPattern: run.pointee.riscv_sbi.ret.0)), UInt64(run.pointee.riscv_sbi.ret.1))
   }
 
-  /// riscv64: an ECALL that the kernel hands on; its results are NOT_SUPPORTED until somebody sets them.
+  /// riscv64: an ECALL that the kernel forwards; its results are NOT_SUPPORTED until they are set.
   public func sbi(_ number: UInt, _ function: UInt, _ arguments: [UInt64]) -> Int {
     exit(LINUX_KVM_EXIT_RISCV_SBI.rawValue) { run in
       run.riscv_sbi.extension_id = number
       run.riscv_sbi.function_id = function
       run.riscv_sbi.ret = (UInt(bitPattern: -2), 0)
-      withUnsafeMutableBytes(of: &run.riscv_sbi.args) { room in
+      withUnsafeMutableBytes(of: &run.riscv_sbi.args) { buffer in
         for (index, argument) in arguments.enumerated() {
-          room.storeBytes(of: argument, toByteOffset: index * 8, as: UInt64.self)
+          buffer.storeBytes(of: argument, toByteOffset: index * 8, as: UInt64.self)
         }
       }
     }
@@ -163,10 +176,10 @@ public struct Guest {
     return 0
   }
 
-  /// The guest spins until it is kicked; after 20 seconds it gives up, with an errno that no kernel answers here.
-  /// - Parameter pc: where the processor stands then.
+  /// The guest loops until it is kicked; after 20 seconds the entry fails with an errno that is not used otherwise.
+  /// - Parameter pc: the program counter then.
   public func spin(pc: UInt64? = nil) -> Int {
-    if let pc { processor.setRegister(architecture == .arm64 ? 0x6030_0000_0010_0040 : 0x8030_0000_0200_0000, pc) }
+    if let pc { cpu.setRegister(architecture == .arm64 ? 0x6030_0000_0010_0040 : 0x8030_0000_0200_0000, pc) }
     let end = Clock.monotonic + 20_000_000_000
     while linux_immediate_exit(run) == 0 {
       if Clock.monotonic > end { return -Int(ETIME) }
@@ -177,7 +190,7 @@ public struct Guest {
 }
 
 extension ScriptedKernel {
-  /// Lets each vCPU do one step at each entry; an entry behind the last step fails with ENODATA.
+  /// Each vCPU executes one step in each entry; an entry after the last step fails with ENODATA.
   public func script(_ steps: [(Guest) -> Int]) {
     program = { guest in guest.entry < steps.count ? steps[guest.entry](guest) : -Int(ENODATA) }
   }

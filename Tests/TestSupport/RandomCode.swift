@@ -1,8 +1,8 @@
 import Machine
 
 extension ELFBuilder {
-  /// A program of random instructions, which favour those that leave a level of privilege, change it, or reach far: half of
-  /// the words are anything at all.
+  /// A program of random instructions. Half of the words have any value; the others are mostly instructions that change
+  /// the privilege level or access distant memory.
   public static func random(_ architecture: Architecture, seed: UInt64) -> ELFBuilder {
     var random = SeededGenerator(seed: seed)
     var code: [UInt8] = []
@@ -28,6 +28,7 @@ extension Architecture {
   ///   - kind: 0 to 11.
   fileprivate func hostileInstruction(_ word: UInt32, kind: Int) -> UInt32 {
     switch (self, kind) {
+    case (.aarch32, _): 0xef00_0000 | word & 0xff_ffff  // svc
     case (.arm64, 0): 0xd400_0001 | (word & 0xffff) << 5  // svc
     case (.arm64, 1): 0xd400_0002  // hvc
     case (.arm64, 2): 0xd400_0003  // smc

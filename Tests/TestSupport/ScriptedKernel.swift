@@ -3,34 +3,38 @@ import CLinux
 import Machine
 import Platform
 
-/// A kernel with a KVM of its own that runs no guest, but a script of what guests do; and a record of what it was asked.
+/// A kernel with a substitute for KVM, which executes a script instead of a guest, and records its calls.
 ///
-/// It is as strict as the real one where a monitor could go wrong: memory slots must be of mapped memory and must not
-/// overlap, arm64's vCPUs must be initialized, descriptors and mappings are counted. Files other than `/dev/kvm` are the real
-/// kernel's.
+/// It is strict in what a monitor may do wrong: memory slots must refer to mapped memory and must not overlap, vCPUs of
+/// arm64 must be initialized, descriptors and mappings are counted. Files other than `/dev/kvm` are those of the real
+/// kernel.
 public final class ScriptedKernel: Kernel, @unchecked Sendable {
   public let architecture: Architecture
 
-  // What this kernel is like. To be set before it is used.
+  // Properties of the kernel, to be set before it is used.
   public var hasDevice = true
   public var apiVersion = 12
   /// arm64: whether it has the SMCCC filter.
   public var hasFilter = true
-  /// Bytes of a vCPU's run page.
+  /// arm64: whether it forwards accesses that it does not emulate (KVM_CAP_ARM_NISV_TO_USER).
+  public var forwardsAccesses = true
+  /// Size of a vCPU's run page, in bytes.
   public var runPageSize = 8192
-  /// What it answers for capabilities; 1 for those not named.
-  public var capabilities: [UInt32: Int] = [:]
-  /// What the guests do; each is given its vCPU at every entry.
+  /// The values of capabilities; 1 for others.
+  public var capabilities: [UInt32: Int] = [LINUX_KVM_CAP_MAX_VCPUS.rawValue: 8]
+  /// The script of the guests, called for each entry with its vCPU.
   public var program: (Guest) -> Int = { _ in -Int(ENODATA) }
-  /// Whether guests of vCPUs made from now on are applets, with a trap frame, and not programs in system mode.
+  /// Whether vCPUs created from now on have applets, with a trap frame, instead of programs in system mode.
   public var runsApplets = true
+  /// Registers of new vCPUs that are not zero, by their ids.
+  public var initialRegisters: [UInt64: UInt64] = [:]
   /// Makes calls fail.
   public var plan: FaultPlan?
-  /// Entries after which a vCPU's KVM_RUN fails with an errno that no kernel answers here, for guests that call for ever until
-  /// they are found out: where they are not, the test fails instead of going on.
+  /// Number of entries after which KVM_RUN fails with an errno that is not used otherwise. It ends tests of guests that
+  /// repeat a call until they are stopped, if they are not.
   public var mostEntries = Int.max
 
-  /// A memory slot of a virtual machine.
+  /// A memory slot of a VM.
   public struct Slot: Equatable, Sendable {
     public let address: UInt64
     public let size: UInt64
@@ -38,27 +42,33 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     public let flags: UInt32
   }
 
-  /// A virtual machine.
+  /// A VM.
   public final class Machine: @unchecked Sendable {
     public internal(set) var slots: [UInt32: Slot] = [:]
-    /// arm64: the function ids that the filter forwards.
+    /// arm64: the function identifiers that the filter forwards.
     public internal(set) var forwarded: [Range<UInt64>] = []
+    /// arm64: accesses that KVM does not emulate leave the guest.
+    public internal(set) var forwardsAccesses = false
   }
 
-  /// A virtual processor.
-  public final class Processor: @unchecked Sendable {
+  /// A vCPU.
+  public final class VCPU: @unchecked Sendable {
     public let machine: Machine
-    /// Counted over all machines, in the order of their making.
+    /// Numbered over all VMs, in the order of creation.
     public let number: Int
-    let isApplet: Bool
+    public let isApplet: Bool
     public internal(set) var isInitialized = false
     /// arm64: `features` of KVM_ARM_VCPU_INIT.
     public internal(set) var features: UInt32 = 0
-    /// By KVM id, as bytes.
+    /// arm64: external aborts that were injected.
+    public internal(set) var aborts = 0
+    /// By KVM register id, as bytes.
     public var registers: [UInt64: [UInt8]] = [:]
     public internal(set) var runPage: UnsafeMutableRawPointer?
     /// Entries so far.
     public internal(set) var entries = 0
+    /// Held during each of its calls, including KVM_RUN, as by KVM's mutex of a vCPU.
+    let mutex = Lock()
 
     init(_ machine: Machine, number: Int, isApplet: Bool) {
       self.machine = machine
@@ -66,7 +76,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       self.number = number
     }
 
-    /// A register of 64 bits.
+    /// A 64-bit register.
     public func register(_ id: UInt64) -> UInt64 {
       (registers[id] ?? []).reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
@@ -79,7 +89,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
   enum Object {
     case device
     case machine(Machine)
-    case processor(Processor)
+    case cpu(VCPU)
     case controller
     case file
   }
@@ -89,20 +99,31 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
   private static let firstDescriptor: Int32 = 1_000_000
   private var nextDescriptor = firstDescriptor
   private var mappings: [UInt: Int] = [:]
-  /// Every vCPU that was ever made.
-  public private(set) var processors: [Processor] = []
-  /// Requests of ioctl(2) since the beginning.
+  /// All vCPUs ever created.
+  public private(set) var cpus: [VCPU] = []
+  /// All ioctl(2) requests.
   public private(set) var requests: [UInt] = []
-  /// Uses that no kernel would forgive.
+  /// Invalid uses.
   public private(set) var violations: [String] = []
 
   public init(_ architecture: Architecture) { self.architecture = architecture }
 
-  /// Descriptors and mappings that are not released yet.
+  /// Descriptors and mappings that have not been released.
   public var leaks: (descriptors: Int, mappings: Int) { lock.withLock { (objects.count, mappings.count) } }
 
-  /// How often a request was made.
+  /// Number of times that a request was made.
   public func count(of request: UInt) -> Int { lock.withLock { requests.count { $0 == request } } }
+
+  /// Entries into a vCPU so far, read while it may run.
+  public func entries(of number: Int) -> Int { lock.withLock { cpus[number].entries } }
+
+  /// Waits until a vCPU has been entered this number of times, at most 20 seconds.
+  public func waitForEntries(_ count: Int = 1, of number: Int = 0) {
+    let end = Clock.monotonic + 20_000_000_000
+    lock.withLock {
+      while number >= cpus.count || cpus[number].entries < count, Clock.monotonic < end { lock.wait(until: end) }
+    }
+  }
 
   private func complain(_ text: String) { violations.append(text) }
 
@@ -122,7 +143,7 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     lock.withLock {
       switch objects.removeValue(forKey: descriptor) {
       case .file: return linux_close(descriptor)
-      // A descriptor of the real kernel's that was handed over.
+      // A descriptor of the real kernel.
       case nil where descriptor < Self.firstDescriptor && linux_close(descriptor) == 0: return 0
       case nil:
         complain("close of descriptor \(descriptor), which is not open")
@@ -134,13 +155,13 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
 
   public func map(length: Int, protection: Int32, flags: Int32, descriptor: Int32) -> Int {
     if let failure = failure(of: .map) { return failure }
-    var target: Processor?
+    var target: VCPU?
     var flags = flags
     if descriptor >= 0 {
-      guard case .processor(let processor)? = lock.withLock({ objects[descriptor] }), length == runPageSize else {
+      guard case .cpu(let cpu)? = lock.withLock({ objects[descriptor] }), length == runPageSize else {
         return -Int(EINVAL)
       }
-      target = processor
+      target = cpu
       flags = MAP_PRIVATE | MAP_ANONYMOUS
     }
     let result = linux_mmap(length, protection, flags, -1, 0)
@@ -170,9 +191,12 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     switch object {
     case .device: return lock.withLock { deviceControl(request, argument) }
     case .machine(let machine): return lock.withLock { machineControl(machine, request, argument) }
-    case .processor(let processor) where request == LINUX_KVM_RUN: return run(processor)
-    case .processor(let processor): return lock.withLock { processorControl(processor, request, argument) }
-    // Its attributes are as they are wanted to be.
+    case .cpu(let cpu) where request == LINUX_KVM_RUN: return cpu.mutex.withLock { run(cpu) }
+    case .cpu(let cpu) where request == LINUX_KVM_INTERRUPT:
+      return lock.withLock { vcpuControl(cpu, request, argument) }
+    case .cpu(let cpu):
+      return cpu.mutex.withLock { lock.withLock { vcpuControl(cpu, request, argument) } }
+    // Attributes can have any value.
     case .controller:
       return [LINUX_KVM_SET_DEVICE_ATTR, LINUX_KVM_GET_DEVICE_ATTR].contains(request) ? 0 : -Int(ENOTTY)
     case .file, nil: return -Int(EBADF)
@@ -197,9 +221,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     case LINUX_KVM_CHECK_EXTENSION: capabilities[UInt32(argument)] ?? 1
     case LINUX_KVM_GET_VCPU_MMAP_SIZE: runPageSize
     case LINUX_KVM_CREATE_VM:
-      // Type 0 are 40 bits.
-      if let most = capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue], most > 0,
-        (argument == 0 ? 40 : argument) > most
+      // Type 0 means 40 bits.
+      if let limit = capabilities[LINUX_KVM_CAP_ARM_VM_IPA_SIZE.rawValue], limit > 0,
+        (argument == 0 ? 40 : argument) > limit
       {
         -Int(EINVAL)
       } else {
@@ -220,8 +244,15 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       let range = UInt64(filter.base)..<UInt64(filter.base) + UInt64(filter.count)
       guard filter.action == 2, !range.isEmpty, range.upperBound <= 1 << 32 else { return -Int(EINVAL) }
       guard !machine.forwarded.contains(where: { $0.overlaps(range) }) else { return -Int(EEXIST) }
-      guard !processors.contains(where: { $0.machine === machine && $0.entries > 0 }) else { return -Int(EBUSY) }
+      guard !cpus.contains(where: { $0.machine === machine && $0.entries > 0 }) else { return -Int(EBUSY) }
       machine.forwarded.append(range)
+      return 0
+    case LINUX_KVM_ENABLE_CAP:
+      let capability = value(argument, kvm_enable_cap.self)
+      guard architecture == .arm64, forwardsAccesses, capability.cap == LINUX_KVM_CAP_ARM_NISV_TO_USER.rawValue else {
+        return -Int(EINVAL)
+      }
+      machine.forwardsAccesses = true
       return 0
     case LINUX_KVM_CREATE_DEVICE:
       var device = value(argument, kvm_create_device.self)
@@ -230,9 +261,9 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       return 0
     case LINUX_KVM_IOEVENTFD, LINUX_KVM_IRQ_LINE: return 0
     case LINUX_KVM_CREATE_VCPU:
-      let processor = Processor(machine, number: processors.count, isApplet: runsApplets)
-      processors.append(processor)
-      return make(.processor(processor))
+      let cpu = VCPU(machine, number: cpus.count, isApplet: runsApplets)
+      cpus.append(cpu)
+      return make(.cpu(cpu))
     case LINUX_KVM_ARM_PREFERRED_TARGET where architecture == .arm64:
       UnsafeMutableRawPointer(bitPattern: argument)?.storeBytes(of: linux_vcpu_init(), as: linux_vcpu_init.self)
       UnsafeMutableRawPointer(bitPattern: argument)?.storeBytes(of: 5, as: UInt32.self)
@@ -260,16 +291,21 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     return 0
   }
 
-  private func processorControl(_ processor: Processor, _ request: UInt, _ argument: UInt) -> Int {
+  private func initialBytes(_ id: UInt64, _ size: Int) -> [UInt8] {
+    let value = initialRegisters[id] ?? 0
+    return (0..<size).map { $0 < 8 ? UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) : 0 }
+  }
+
+  private func vcpuControl(_ cpu: VCPU, _ request: UInt, _ argument: UInt) -> Int {
     switch request {
     case LINUX_KVM_ARM_VCPU_INIT where architecture == .arm64:
       let wanted = value(argument, linux_vcpu_init.self)
       guard wanted.target == 5 else { return -Int(EINVAL) }
-      processor.features = wanted.features.0
-      processor.isInitialized = true
+      cpu.features = wanted.features.0
+      cpu.isInitialized = true
       return 0
     case LINUX_KVM_SET_ONE_REG, LINUX_KVM_GET_ONE_REG:
-      guard processor.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
+      guard cpu.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
       let register = value(argument, kvm_one_reg.self)
       let family: UInt64 = architecture == .arm64 ? 0x6000 : 0x8000
       guard register.id >> 48 & 0xf000 == family, let at = UnsafeMutableRawPointer(bitPattern: UInt(register.addr))
@@ -278,42 +314,50 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
       }
       let size = 1 << Int(register.id >> 52 & 15)
       if request == LINUX_KVM_SET_ONE_REG {
-        processor.registers[register.id] = Array(UnsafeRawBufferPointer(start: at, count: size))
+        cpu.registers[register.id] = Array(UnsafeRawBufferPointer(start: at, count: size))
       } else {
         at.copyMemory(
-          from: processor.registers[register.id] ?? [UInt8](repeating: 0, count: size), byteCount: size)
+          from: cpu.registers[register.id] ?? initialBytes(register.id, size), byteCount: size)
       }
       return 0
     case LINUX_KVM_INTERRUPT where architecture == .riscv64: return 0
+    case LINUX_KVM_SET_VCPU_EVENTS where architecture == .arm64:
+      let events = value(argument, linux_vcpu_events.self)
+      guard events.ext_dabt_pending == 1, events.serror_pending == 0 else { return -Int(EINVAL) }
+      cpu.aborts += 1
+      return 0
     default: return -Int(ENOTTY)
     }
   }
 
-  private func run(_ processor: Processor) -> Int {
-    guard processor.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
-    guard let page = processor.runPage else { return -Int(EFAULT) }
+  private func run(_ cpu: VCPU) -> Int {
+    guard cpu.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
+    guard let page = cpu.runPage else { return -Int(EFAULT) }
     let run = page.assumingMemoryBound(to: kvm_run.self)
     if linux_immediate_exit(run) != 0 {
       run.pointee.exit_reason = LINUX_KVM_EXIT_INTR.rawValue
       return -Int(EINTR)
     }
-    guard processor.entries < mostEntries else { return -Int(ETIME) }
-    let guest = Guest(processor, run: run, architecture: architecture)
-    // No step of the script's.
-    if processor.isApplet, let result = guest.storeRegisters() { return result }
-    lock.withLock { processor.entries += 1 }
-    // The shim does so at each entry.
-    if processor.isApplet { guest.frame[Int(APPLET_FRAME_ON_ENTRY)] = 0 }
+    guard cpu.entries < mostEntries else { return -Int(ETIME) }
+    let guest = Guest(cpu, run: run, architecture: architecture)
+    // Not a step of the script.
+    if cpu.isApplet, let result = guest.storeRegisters() { return result }
+    lock.withLock {
+      cpu.entries += 1
+      lock.wakeAll()
+    }
+    // The shim does this in each entry.
+    if cpu.isApplet { guest.frame[Int(APPLET_FRAME_ON_ENTRY)] = 0 }
     return program(guest)
   }
 
   private func value<Value>(_ argument: UInt, _ type: Value.Type) -> Value {
-    // The caller's pointer, as the kernel takes it.
+    // The caller's pointer, as passed to the kernel.
     UnsafeRawPointer(bitPattern: argument)!.loadUnaligned(as: Value.self)
   }
 }
 
-/// A plan that makes one call fail.
+/// Makes one call fail.
 public struct FaultPlan {
   /// A call that can fail.
   public enum Call: Equatable, Sendable {
@@ -323,21 +367,21 @@ public struct FaultPlan {
 
   private var remaining: Int
   private let errno: Errno
-  private let isMeant: (Call) -> Bool
-  /// The call that failed; nil as long as none has.
+  private let predicate: (Call) -> Bool
+  /// The call that failed; nil if none has yet.
   public private(set) var failed: Call?
 
   /// - Parameters:
-  ///   - number: which of the calls fails, from 0.
-  ///   - calls: those that are counted.
+  /// - number: index of the call that fails, from 0.
+  ///   - calls: the calls that are counted.
   public init(call number: Int, errno: Int32, among calls: @escaping (Call) -> Bool = { _ in true }) {
     remaining = number
     self.errno = Errno(errno)
-    isMeant = calls
+    predicate = calls
   }
 
   mutating func failure(of call: Call) -> Errno? {
-    guard failed == nil, isMeant(call) else { return nil }
+    guard failed == nil, predicate(call) else { return nil }
     if remaining > 0 {
       remaining -= 1
       return nil

@@ -1,4 +1,4 @@
-/// Random numbers that are the same in each run: SplitMix64.
+/// Random numbers that are equal in each run: SplitMix64.
 public struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64
 

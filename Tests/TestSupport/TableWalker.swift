@@ -1,6 +1,6 @@
 import Machine
 
-/// Where an address leads, and what may be done there.
+/// A translation of an address, and the permitted access.
 public struct Translation: Equatable, Sendable {
   public var physical: UInt64
   /// EL0, VU mode.
@@ -16,11 +16,11 @@ public struct Translation: Equatable, Sendable {
     self.isDevice = isDevice
   }
 
-  /// What a mapping of a page to itself is to come to. A privileged program reaches an applet's pages on arm64 (PSTATE.PAN
-  /// is clear), not on riscv64 (sstatus.SUM is clear); it executes them on neither.
+  /// The expected translation of a page that is mapped to itself. Privileged code can access an applet's pages on arm64
+  /// (PSTATE.PAN is clear), but not on riscv64 (sstatus.SUM is clear), and cannot execute them on either.
   public init(of page: UInt64, _ mapping: PageTable.Mapping, _ architecture: Architecture) {
     var access = mapping.access
-    // Nothing can be written, and on arm64 nothing executed, without being readable.
+    // Memory that is writable or, on arm64, executable is readable, too.
     if architecture == .arm64 || access.contains(.write) { access.insert(.read) }
     let privileged: Access = architecture == .arm64 ? access.subtracting(.execute) : []
     self.init(
@@ -29,10 +29,10 @@ public struct Translation: Equatable, Sendable {
   }
 }
 
-/// Walks page tables as the processors do, with the settings that secure contexts have: arm64's 39-bit addresses by 4 KiB
-/// pages, and Sv39. Written from the manuals, not from the code that makes the tables.
+/// Walks page tables as CPUs do, with the settings of secure contexts: arm64's 39-bit addresses with 4 KiB pages, and
+/// Sv39. It is based on the manuals, not on the code that creates the tables.
 public struct TableWalker {
-  /// An entry that no processor takes, or that no table of ours should hold.
+  /// An entry that is invalid for the CPU, or unexpected in these tables.
   public struct BadEntry: Error, CustomStringConvertible {
     public let description: String
     init(_ what: String, _ entry: UInt64, level: Int) {
@@ -46,14 +46,14 @@ public struct TableWalker {
 
   /// - Parameters:
   ///   - root: guest-physical address of the root table.
-  ///   - read: the 64-bit word at a guest-physical address; nil where no memory is.
+  ///   - read: the 64-bit word at a guest physical address; nil if there is no memory.
   public init(_ architecture: Architecture, root: UInt64, read: @escaping (UInt64) -> UInt64?) {
     self.architecture = architecture
     self.root = root
     self.read = read
   }
 
-  /// - Returns: nil where nothing is mapped.
+  /// - Returns: nil if the address is not mapped.
   public func translate(_ address: UInt64) throws -> Translation? {
     // arm64: TTBR0 covers 2^39 bytes from zero. Sv39: bits 63 to 39 must equal bit 38.
     let limit: UInt64 = architecture == .arm64 ? 1 << 39 : 1 << 38
@@ -64,7 +64,7 @@ public struct TableWalker {
       let slot = table + (address >> shift & 511) * 8
       guard let entry = read(slot) else { throw BadEntry("table outside memory", slot, level: level) }
       switch architecture {
-      case .arm64:
+      case .arm64, .aarch32:
         guard entry & 1 == 1 else { return nil }
         if entry & 2 == 2, level < 3 {
           guard entry >> 48 == 0, entry & 0xffc == 0 else {

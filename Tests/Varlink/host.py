@@ -11,32 +11,33 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import varlink
 
 PROGRAM = sys.argv[1]
-FOLDER = tempfile.mkdtemp(prefix="swiftlet-varlink-")
-SOCKET = os.path.join(FOLDER, "control.sock")
+DIRECTORY = tempfile.mkdtemp(prefix="swiftlet-varlink-")
+SOCKET = os.path.join(DIRECTORY, "control.sock")
 INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
 
 
 class Daemon:
-    """A daemon, from its readiness to its end."""
+    """A daemon that is ready, until its end."""
 
     def __init__(self, *options, **more):
-        notify = os.path.join(FOLDER, "notify.sock")
+        notify = os.path.join(DIRECTORY, "notify.sock")
         if os.path.exists(notify):
             os.unlink(notify)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         listener.bind(notify)
         listener.settimeout(20)
         self.notify = listener
-        self.log = open(os.path.join(FOLDER, "log"), "w+")
+        self.log = open(os.path.join(DIRECTORY, "log"), "w+")
         # Freed memory that the address sanitizer keeps counts as the daemon's.
         asan = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=8"
         self.process = subprocess.Popen(
-            [PROGRAM, "daemon", "--socket", SOCKET, "--state", os.path.join(FOLDER, "state"), *options],
+            [PROGRAM, "daemon", "--socket", SOCKET, "--state", os.path.join(DIRECTORY, "state"), *options],
             stderr=self.log, env=dict(os.environ, NOTIFY_SOCKET=notify, ASAN_OPTIONS=asan), **more)
         assert listener.recv(100) == b"READY=1"
 
@@ -56,7 +57,7 @@ class Daemon:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def comes_to(self, most):
-        """Waits until the daemon has that many descriptors at most: it closes them at its leisure."""
+        """Waits until the daemon has at most this number of descriptors, which it closes asynchronously."""
         for _ in range(200):
             if self.descriptors() <= most:
                 return
@@ -99,10 +100,11 @@ def with_the_client_of_pypi():
             for method, parameters, error in [
                     ("Wait", {"name": "a"}, "org.swiftlet.Control.NoSuchApplet"),
                     ("Wait", {"name": "../a"}, "org.varlink.service.InvalidParameter"),
+                    ("StartAgain", {"name": "a"}, "org.swiftlet.Control.NoSuchApplet"),
                     ("Start", {"image": "/nowhere"}, "org.swiftlet.Control.BadImage"),
                     ("Start", {"image": "/etc/passwd", "memory": -1}, "org.varlink.service.InvalidParameter"),
                     ("Start", {"image_descriptor": 3}, "org.varlink.service.InvalidParameter"),
-                    # This machine runs no applets, and the applet's process says so.
+                    # This host cannot run applets, as the applet's process reports.
                     ("Start", {"image": "/etc/passwd"}, "org.swiftlet.Control.HostFailure"),
             ]:
                 try:
@@ -158,7 +160,7 @@ def ten_thousand_without_reading(daemon):
     is_well()
     with open(f"/proc/{daemon.process.pid}/statm") as file:
         assert int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") < 64 << 20
-    # Now it reads, and gets an answer for each.
+    # Now it reads, and gets an answer to each.
     connection.setblocking(True)
     answers, data = 0, b""
     while answers < 10000:
@@ -186,13 +188,13 @@ def gone_amid_a_call(daemon):
 
 
 def descriptors_exhausted(daemon):
-    """Sends descriptors that nobody asked for, and opens more connections than there are descriptors."""
+    """Sends descriptors without a call for them, and opens more connections than there are descriptors."""
     before = daemon.descriptors()
     with connect() as connection, open("/dev/null") as null:
         for _ in range(50):
             socket.send_fds(connection, [b"x"], [null.fileno()] * 16)
         is_well()
-        # The connection, and the few that a call may bring.
+        # The connection, and the few descriptors of a call.
         daemon.comes_to(before + 5)
     connections = []
     try:
@@ -202,7 +204,7 @@ def descriptors_exhausted(daemon):
         pass  # the daemon takes no more, and as many as may wait are waiting
     for connection in connections:
         connection.close()
-    # It has those connections behind it first.
+    # It handles those connections first.
     for _ in range(100):
         try:
             return is_well()
@@ -211,13 +213,61 @@ def descriptors_exhausted(daemon):
     is_well()
 
 
+def relay(path):
+    """A socket that forwards bytes to the daemon's, and no descriptors, as ssh does."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def forward(source, target):
+        while some := source.recv(1 << 16):
+            target.sendall(some)
+        target.shutdown(socket.SHUT_WR)
+
+    def serve():
+        while True:
+            near, far = listener.accept()[0], connect()
+            for pair in [(near, far), (far, near)]:
+                threading.Thread(target=forward, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def forwarded():
+    """An image is sent along where its descriptor does not arrive."""
+    path = os.path.join(DIRECTORY, "relay.sock")
+    relay(path)
+    image = os.path.join(DIRECTORY, "image")
+    for size, reason in [(1_500_000, b"this host is neither"), (40 << 20, b"has at most 32 MiB")]:
+        with open(image, "wb") as file:
+            file.truncate(size)
+        run = subprocess.run([PROGRAM, "start", "--socket", path, image], stderr=subprocess.PIPE)
+        assert run.returncode == 123 and reason in run.stderr, run
+    # What was sent is for one Start only.
+    with connect() as connection:
+        def call(method, parameters):
+            connection.sendall(json.dumps({"method": "org.swiftlet.Control." + method, "parameters": parameters}).encode() + b"\0")
+            return read_message(connection)
+        # The daemon may not have seen the end of the client before, and its image counts until then.
+        while (first := call("Upload", {"data": "QUJD"})).get("error") == "org.swiftlet.Control.HostFailure":
+            time.sleep(0.05)
+        assert first["parameters"] == {"size": 3}, first
+        assert call("Upload", {"data": "QUJD"})["parameters"] == {"size": 6}
+        assert call("Upload", {"data": "?"})["error"] == "org.varlink.service.InvalidParameter"
+        start = {"name": "a", "image": "/a", "image_uploaded": True}
+        assert call("Start", start)["error"] == "org.swiftlet.Control.HostFailure"
+        refused = call("Start", start)
+        assert refused["error"] == "org.varlink.service.InvalidParameter", refused
+        assert refused["parameters"] == {"parameter": "image_uploaded"}, refused
+
+
 def strangers():
-    """A peer that the socket lets in and its credentials do not."""
+    """A peer whose connection the socket's mode permits, but whose credentials are not permitted."""
     if os.geteuid() != 0:
         print("host.py: not root: no test of strangers", file=sys.stderr)
         return
     os.chmod(SOCKET, 0o666)
-    os.chmod(FOLDER, 0o755)
+    os.chmod(DIRECTORY, 0o755)
     for groups, expected in [([], b"org.varlink.service.PermissionDenied"), ([4711], b"swiftlet")]:
         readable, writable = os.pipe()
         child = os.fork()
@@ -241,7 +291,7 @@ def strangers():
 
 def socket_activation():
     listener = socket.socket(socket.AF_UNIX)
-    path = os.path.join(FOLDER, "handed.sock")
+    path = os.path.join(DIRECTORY, "handed.sock")
     listener.bind(path)
     listener.listen()
 
@@ -249,16 +299,16 @@ def socket_activation():
         os.dup2(listener.fileno(), 3)
         os.set_inheritable(3, True)  # where it is number 3 already
 
-    # preexec_fn's environment is not what is executed with: a shell sets it.
+    # preexec_fn cannot change the environment of the program: a shell sets it.
     process = subprocess.Popen(
-        ["sh", "-c", f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" daemon --state "$1"', PROGRAM, os.path.join(FOLDER, "state2")],
+        ["sh", "-c", f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" daemon --state "$1"', PROGRAM, os.path.join(DIRECTORY, "state2")],
         preexec_fn=hand_over, close_fds=False, stderr=subprocess.DEVNULL)
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(20)
     connection.connect(path)
     connection.sendall(INFO)
     assert read_message(connection)["parameters"]["product"] == "swiftlet"
-    # A reload keeps the socket; connections are made anew.
+    # A reload keeps the socket; clients connect again.
     process.send_signal(signal.SIGHUP)
     assert connection.recv(1) == b""
     connection = socket.socket(socket.AF_UNIX)
@@ -271,7 +321,7 @@ def socket_activation():
 
 
 def reload(daemon):
-    """SIGHUP, as systemd hears of it; the process stays the same one."""
+    """SIGHUP, as reported to systemd; the process ID does not change."""
     daemon.process.send_signal(signal.SIGHUP)
     assert daemon.notify.recv(100) == b"RELOADING=1"
     assert daemon.notify.recv(100) == b"READY=1"
@@ -281,7 +331,7 @@ def reload(daemon):
 BASH = """
 . "$1"; shift; COMP_WORDS=(swiftlet "$@"); COMP_CWORD=$#; _swiftlet; printf '%s\\n' "${COMPREPLY[@]}"
 """
-# What zsh itself does with a list is left out: here its functions print what they are given.
+# Without zsh's own handling of a list: its functions here print their arguments.
 ZSH = """
 compadd() { if [[ $1 = -a ]]; then print -l -- ${(P)2}; else print -l -- "$@"; fi }
 _describe() { print -l -- ${${(P)2}%%:*} }
@@ -291,17 +341,20 @@ file=$1; shift; words=(swiftlet "$@"); CURRENT=$#words; set --; . "$file"
 
 
 def completions():
-    """What the shells offer behind some words, with a daemon that has no applets."""
-    folder = os.path.join(FOLDER, "bin")
-    os.mkdir(folder)
-    os.symlink(os.path.abspath(PROGRAM), os.path.join(folder, "swiftlet"))
+    """The shells' completions after some arguments, with a daemon without applets."""
+    directory = os.path.join(DIRECTORY, "bin")
+    os.mkdir(directory)
+    os.symlink(os.path.abspath(PROGRAM), os.path.join(directory, "swiftlet"))
     share = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../share")
     for shell, script, file in [("bash", BASH, "bash-completion/swiftlet"), ("zsh", ZSH, "zsh/_swiftlet")]:
         if shutil.which(shell) is None:
             print(f"host.py: no {shell} on this machine: its completions are not tried", file=sys.stderr)
             continue
         for words, offered in [
-                (["sta"], {"start"}),
+                (["star"], {"start"}),
+                # bash divides words at "=".
+                *([(["ps", "--filter", "st"], {"state="}), (["ps", "--filter", "state", "=", "st"], {"starting", "stopped"})]
+                  if shell == "bash" else [(["ps", "--filter", "state=st"], {"state=starting", "state=stopped"})]),
                 (["start", "--cp"], {"--cpu-budget", "--cpus", "--cpu-percent"}),
                 (["daemon", "--cg"], {"--cgroup"}),
                 (["daemon", "--log-format", "j"], {"json"}),
@@ -311,14 +364,24 @@ def completions():
         ]:
             run = subprocess.run([shell, "-c", script, shell, os.path.join(share, file), *words], stdout=subprocess.PIPE,
                                  text=True, check=True, env=dict(
-                                     os.environ, PATH=folder + ":" + os.environ["PATH"], SWIFTLET_SOCKET=SOCKET))
+                                     os.environ, PATH=directory + ":" + os.environ["PATH"], SWIFTLET_SOCKET=SOCKET))
             found = {word for word in run.stdout.split() if word.startswith(words[-1])}
             assert found == offered, (shell, words, run.stdout)
+        # With a program that has applets.
+        other = os.path.join(DIRECTORY, "applets-" + shell)
+        os.mkdir(other)
+        with open(os.path.join(other, "swiftlet"), "w", encoding="utf-8") as file_:
+            file_.write('#!/bin/sh\ncase "$*" in "ps --quiet") echo ended;; esac; echo running\n')
+        os.chmod(os.path.join(other, "swiftlet"), 0o755)
+        for words, offered in [(["stop", ""], {"running"}), (["restart", ""], {"ended", "running"}), (["logs", "e"], {"ended"})]:
+            run = subprocess.run([shell, "-c", script, shell, os.path.join(share, file), *words], stdout=subprocess.PIPE,
+                                 text=True, check=True, env=dict(os.environ, PATH=other + ":" + os.environ["PATH"]))
+            assert {word for word in run.stdout.split() if word.startswith(words[-1])} == offered, (shell, words, run.stdout)
 
 
 def main():
-    # Whoever waits for ever says where.
-    faulthandler.dump_traceback_later(90, exit=True)
+    # Prints the location when the test hangs.
+    faulthandler.dump_traceback_later(600, exit=True)
     with Daemon("--group", "4711", "--log-format", "json") as daemon:
         with_the_client_of_pypi()
         garbage()
@@ -328,13 +391,14 @@ def main():
         gone_amid_a_call(daemon)
         descriptors_exhausted(daemon)
         strangers()
+        forwarded()
         reload(daemon)
         completions()
-        second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET, "--state", FOLDER + "/x"], stderr=subprocess.PIPE)
-        assert second.returncode == 123 and b"another daemon listens" in second.stderr, second
+        second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET, "--state", DIRECTORY + "/x"], stderr=subprocess.PIPE)
+        assert second.returncode == 123 and b"in use by another daemon" in second.stderr, second
         # The lock was held across the reload.
-        second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET + "2", "--state", FOLDER + "/state"], stderr=subprocess.PIPE)
-        assert second.returncode == 123 and b"another daemon has its applets there" in second.stderr, second
+        second = subprocess.run([PROGRAM, "daemon", "--socket", SOCKET + "2", "--state", DIRECTORY + "/state"], stderr=subprocess.PIPE)
+        assert second.returncode == 123 and b"in use by another daemon" in second.stderr, second
         assert not os.path.exists(SOCKET + "2")
         events = [json.loads(line)["event"] for line in daemon.lines()]
         assert events[0] == "ready" and "start failed" in events, events

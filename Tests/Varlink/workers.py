@@ -18,13 +18,13 @@ import time
 
 PROGRAM = os.path.abspath(sys.argv[1])
 RUNNING = "printf '{\"running\":true}\\000' >&7; exec 7>&-\n"
-# It answers nothing that the daemon asks.
+# It answers no request of the daemon.
 HANGING = RUNNING + "exec sleep 1000\n"
 ENDING = RUNNING + "echo '{\"code\":0,\"status\":0,\"reason\":\"exited with status 0\"}' >&6\n"
 
 
 class Failed(Exception):
-    """A call was answered with an error."""
+    """The reply to a call was an error."""
 
     def __init__(self, reply):
         super().__init__(reply)
@@ -35,8 +35,9 @@ class Failed(Exception):
 class Connection:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        # It waits in the queue.
         self.socket.connect(path)
+        self.socket.settimeout(20)
 
     def send(self, method, descriptors=(), more=False, **parameters):
         message = {"method": "org.swiftlet.Control." + method, "parameters": parameters, "more": more}
@@ -61,22 +62,25 @@ class Connection:
 
 
 class Daemon:
-    """A daemon with a folder of its own, from its readiness to its end."""
+    """A daemon with a directory of its own that is ready, until its end."""
 
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="swiftlet-workers-")
-        self.path = os.path.join(self.folder, "socket")
-        self.state = os.path.join(self.folder, "state")
-        self.log = open(os.path.join(self.folder, "log"), "w+")
-        self.start()
+    def __init__(self, **more):
+        self.directory = tempfile.mkdtemp(prefix="swiftlet-workers-")
+        os.chmod(self.directory, 0o755)
+        self.path = os.path.join(self.directory, "socket")
+        self.state = os.path.join(self.directory, "state")
+        self.log = open(os.path.join(self.directory, "log"), "w+")
+        self.start(**more)
 
     def words(self, path):
         return [PROGRAM, "daemon", path, self.state, "/bin/sh", "sh", "/proc/self/fd/4"]
 
-    def start(self, descriptors=None):
+    def start(self, descriptors=None, before=None, stderr=None, **environment):
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-        self.process = subprocess.Popen(self.words(self.path), stderr=self.log, preexec_fn=limit if descriptors else None)
+        self.process = subprocess.Popen(
+            self.words(self.path), stderr=stderr or self.log, preexec_fn=limit if descriptors else before,
+            env={**os.environ, **environment})
         for _ in range(400):
             try:
                 self.connection = Connection(self.path)
@@ -87,7 +91,7 @@ class Daemon:
         raise AssertionError("it does not listen")
 
     def reload(self):
-        """SIGHUP; comes back when the new one answers."""
+        """SIGHUP; returns when the new daemon answers."""
         before = self.connection
         self.process.send_signal(signal.SIGHUP)
         assert before.socket.recv(1) == b""
@@ -105,7 +109,7 @@ class Daemon:
         return self.call("Start", name=name, image=self.script(script), **more)["pid"]
 
     def script(self, text):
-        path = tempfile.mktemp(dir=self.folder)
+        path = tempfile.mktemp(dir=self.directory)
         with open(path, "w") as file:
             file.write(text)
         return path
@@ -163,7 +167,7 @@ def test_two_daemons_of_one_state():
         pid = daemon.run("one", HANGING)
         for _ in range(2):
             second = subprocess.run(daemon.words(daemon.path + "2"), stderr=subprocess.PIPE)
-            assert second.returncode == 123 and b"another daemon has its applets there" in second.stderr, second
+            assert second.returncode == 123 and b"in use by another daemon" in second.stderr, second
             assert not os.path.exists(daemon.path + "2") and is_alive(pid)
             # The lock is held across a reload.
             daemon.reload()
@@ -174,16 +178,16 @@ def test_two_daemons_of_one_state():
 
 def test_running_applets_whose_files_are_broken():
     with Daemon() as daemon:
-        pids = {name: daemon.run(name, HANGING, restart={"policy": "always", "delay": 1}) for name in ["torn", "gone", "folder"]}
+        pids = {name: daemon.run(name, HANGING, restart={"policy": "always", "delay": 1}) for name in ["torn", "gone", "directory"]}
         ended = daemon.run("ended", HANGING, restart={"policy": "always", "delay": 1})
         daemon.die()
         for name in ["torn", "ended"]:
             with open(daemon.file(name, "configuration"), "w") as file:
                 file.write("{\"name\"")
         os.unlink(daemon.file("gone", "configuration"))
-        # Opening it succeeds, and reading it does not.
-        os.unlink(daemon.file("folder", "configuration"))
-        os.mkdir(daemon.file("folder", "configuration"))
+        # It can be opened, but not read.
+        os.unlink(daemon.file("directory", "configuration"))
+        os.mkdir(daemon.file("directory", "configuration"))
         os.mkdir(os.path.join(daemon.state, "half"))
         os.kill(ended, signal.SIGKILL)
         wait_until(lambda: not is_alive(ended), "its end")
@@ -195,7 +199,7 @@ def test_running_applets_whose_files_are_broken():
         for name, pid in pids.items():
             assert daemon.call("Kill", name=name)["end"]["code"] == 123
             assert not is_alive(pid)
-        os.rmdir(daemon.file("folder", "configuration"))
+        os.rmdir(daemon.file("directory", "configuration"))
 
 
 def test_take_over_without_descriptors():
@@ -205,11 +209,12 @@ def test_take_over_without_descriptors():
         daemon.start(descriptors=16)
         applets = daemon.call("List")["applets"]
         assert {applet["name"]: applet.get("pid") for applet in applets} == pids, applets
-        # One of those that are watched, or not, is killed: both are noticed, and started again or not for want of descriptors.
+        # A process with or without a pidfd is killed: both ends are detected, and restarts happen when descriptors are
+        # available.
         for name in ["a0", "a19"]:
             os.kill(pids[name], signal.SIGKILL)
             wait_until(lambda: (daemon.applet(name) or {}).get("pid") != pids[name], name)
-        # Those that cannot be killed at once are killed once there is a descriptor.
+        # Processes that cannot be killed immediately are killed when a descriptor is available.
         for name in list(pids)[1:19]:
             daemon.call("Kill", name=name)
             assert not is_alive(pids[name]), name
@@ -218,7 +223,7 @@ def test_take_over_without_descriptors():
 def test_daemons_that_go_amid_a_start():
     with Daemon() as daemon:
         slow = "sleep 1\n" + HANGING
-        # What it reports is for nobody.
+        # Its report is ignored.
         for go in [daemon.reload, lambda: (daemon.die(), daemon.start())]:
             connection = Connection(daemon.path)
             connection.send("Start", name="slow", image=daemon.script(slow))
@@ -234,11 +239,11 @@ def test_daemons_that_go_amid_a_start():
 def test_reloads_and_ends():
     with Daemon() as daemon:
         pids = [daemon.run(name, HANGING, restart={"policy": "always", "delay": 1}) for name in ["one", "two"]]
-        # A stop goes on over a reload, with its grace.
+        # A stop continues after a reload, with its time limit.
         connection = Connection(daemon.path)
         connection.send("Stop", name="one", grace=1500)
         wait_until(lambda: connection_is_taken(daemon, 2), "the stop")
-        # What came with a connection is read a round after that is taken.
+        # Data of a connection is read one iteration after it is accepted.
         daemon.call("Metrics")
         began = time.monotonic()
         daemon.reload()
@@ -246,7 +251,7 @@ def test_reloads_and_ends():
         daemon.comes_to("one", "stopped")
         assert 0.5 < time.monotonic() - began < 5 and not is_alive(pids[0])
         assert daemon.applet("two")["pid"] == pids[1]
-        # An end goes on, too.
+        # So does a shutdown.
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
         wait_until(lambda: any("ending" in line for line in daemon.lines()), "its end")
@@ -286,6 +291,27 @@ def test_ends_of_one_that_starts():
             fails("NoSuchApplet", daemon.call, "Wait", name="one")
 
 
+# It answers each request with an error that says that more will follow.
+CONTINUING = RUNNING + '''exec python3 -c '
+import socket
+requests = socket.socket(fileno=5)
+while True:
+    client = requests.accept()[0]
+    client.recv(65536)
+    client.sendall(b"{\\"error\\":\\"a.B\\",\\"parameters\\":{},\\"continues\\":true}\\0")
+'
+'''
+
+
+def test_replies_that_do_not_end():
+    with Daemon() as daemon:
+        daemon.run("one", CONTINUING)
+        fails("B", daemon.call, "Inspect", name="one")
+        # The connection takes the next call.
+        assert daemon.call("Metrics")["running"] == 1
+        daemon.call("Kill", name="one")
+
+
 def test_descriptors_of_each_call():
     with Daemon() as daemon:
         scripts = {}
@@ -293,13 +319,13 @@ def test_descriptors_of_each_call():
             with open(daemon.script(f"echo {name}\n" + HANGING)) as file:
                 scripts[name] = os.dup(file.fileno())
         connection = daemon.connection
-        # One that came with another call, or one that was refused, is nobody's.
+        # A descriptor of another call, or of a rejected one, is closed.
         connection.call("Metrics", [scripts["one"]])
         assert fails("InvalidParameter", connection.call, "Start", name="a", image_descriptor=0)
         assert fails("InvalidParameter", connection.call, "Start", [scripts["one"]], name="../a", image_descriptor=0)
         assert fails("InvalidParameter", connection.call, "Start", name="a", image_descriptor=0)
         assert fails("InvalidParameter", connection.call, "Start", [scripts["one"]], name="a", image_descriptor=1)
-        # Several starts on one connection, sent before the first is answered.
+        # Several starts on one connection, sent before the first reply.
         for name, number in scripts.items():
             connection.send("Start", [number], name=name, image_descriptor=0)
         for name in scripts:
@@ -329,8 +355,8 @@ def test_files_that_a_crash_has_left():
 
 def test_processes_that_cannot_be_recorded():
     with Daemon() as daemon:
-        # The first run makes it impossible to record the second: that one must not be.
-        marks = os.path.join(daemon.folder, "marks")
+        # The first run makes it impossible to record the second one, which must not start.
+        marks = os.path.join(daemon.directory, "marks")
         script = f"echo x >>{marks}; rm {daemon.state}/one/process; mkdir {daemon.state}/one/process; " + ENDING
         daemon.run("one", script, restart={"policy": "always", "limit": 3, "delay": 1})
         daemon.comes_to("one", "failed")
@@ -358,7 +384,7 @@ def test_applets_that_ended_before():
         assert lost["state"] == "lost", lost
         time.sleep(1.2)
         daemon.reload()
-        # When they ended does not change, nor what became of them.
+        # The time and the outcome of their end do not change.
         assert abs(daemon.applet("done")["ended"] - ended) < 500, (daemon.applet("done"), ended)
         assert daemon.applet("lost")["state"] == "lost" and abs(daemon.applet("lost")["ended"] - lost["ended"]) < 500
 
@@ -372,7 +398,7 @@ def test_readers_of_events_that_do_not_read():
         diligent.send("Events", more=True)
         diligent.receive()
         path = daemon.script(ENDING)
-        # An event is as long as its applet's reason: a line of a thousand bytes here.
+        # The length of an event is that of its reason: a thousand bytes here.
         long = RUNNING + "echo '{\"code\":3,\"reason\":\"" + "x" * 1000 + "\"}' >&6\n"
         path = daemon.script(long)
         most = daemon.call("Metrics")["connections"]
@@ -390,7 +416,7 @@ def test_readers_of_events_that_do_not_read():
 
 def test_sockets_that_are_none():
     with Daemon() as daemon:
-        path = os.path.join(daemon.folder, "file")
+        path = os.path.join(daemon.directory, "file")
         with open(path, "w") as file:
             file.write("precious")
         words = daemon.words(path)
@@ -401,16 +427,16 @@ def test_sockets_that_are_none():
             assert file.read() == "precious"
 
 
-def main():
-    # Whoever waits for ever says where.
-    faulthandler.dump_traceback_later(240, exit=True)
+def main(tests):
+    # Prints the location when the test hangs.
+    faulthandler.dump_traceback_later(600, exit=True)
     chosen = sys.argv[2:]
-    for name, test in list(globals().items()):
-        if name.startswith("test_") and (not chosen or name[5:] in chosen):
+    for name, test in list(tests.items()):
+        if name.startswith("test_") and test.__module__ == tests["__name__"] and (not chosen or name[5:] in chosen):
             began = time.monotonic()
             test()
             print(f"{name[5:]}: {time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":
-    main()
+    main(globals())

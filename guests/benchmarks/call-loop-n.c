@@ -1,5 +1,5 @@
-/* Makes as many calls as its argument says (1000), with nothing else in the loop: the one for a region that does not exist,
- * which does nothing but answer. */
+/* Makes as many calls as its argument says (1000), with nothing else in the loop. The call is for a region that does not exist,
+ * and therefore does nothing but return. */
 #include "applet.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* Fetches random bytes as many times as its first argument says (1000), as many as its second says (16). */
+/* Gets random bytes: the first argument is the number of calls (1000), the second the number of bytes in each (16). */
 #include "applet.h"
 
 static unsigned char bytes[65536];

@@ -1,4 +1,4 @@
-/* Has the monitor's RPC.Echo say hello as many times as its argument says (1000), one after the other. */
+/* Calls the monitor's RPC.Echo as many times as its argument says (1000). */
 #include "rpc.h"
 
 int main(void) {

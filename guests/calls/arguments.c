@@ -1,4 +1,4 @@
-/* Prints each of its arguments with its index, and fetches them once more in part. */
+/* Prints each of its arguments with its index, and then gets part of them again. */
 #include "applet.h"
 
 int main(void) {

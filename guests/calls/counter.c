@@ -1,4 +1,4 @@
-/* Asks for the counter, and compares its time with the monitor's; where it is kept from it, says so. With the argument
+/* Requests the counter and compares its time with the monitor's; prints a line if the counter may not be read. With the argument
  * "yield" it yields once between the two. */
 #include "applet.h"
 
@@ -17,10 +17,10 @@ int main(void) {
     }
     last = now;
   }
-  int64_t before = applet_nanotime();
+  int64_t before = applet_monotonic();
   int64_t now = nanotime();
-  int64_t after = applet_nanotime();
-  /* The two clocks may part by what the host's is slewed: a millisecond in this short time is far more. */
+  int64_t after = applet_monotonic();
+    /* The clocks differ by the slewing of the host's: a millisecond in this short time is far more than that. */
   if (now < before - 1000000 || now > after + 1000000) {
     panic("%ld ns, and the monitor says %ld ns to %ld ns", now, before, after);
   }

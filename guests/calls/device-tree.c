@@ -1,4 +1,4 @@
-/* Prints what its device tree says of it, and its arguments from there. */
+/* Prints values from its device tree, and its arguments from there. */
 #include "applet.h"
 
 int main(const void *tree) {
@@ -25,7 +25,7 @@ int main(const void *tree) {
   arguments_of_tree(&arguments, tree);
   arguments_load(&called);
   if (arguments.size != called.size || memcmp(arguments.bytes, called.bytes, called.size) != 0) {
-    print("device-tree: the arguments differ from the call's\n"); /* as a tree of the user's may say */
+    print("device-tree: the arguments differ from the call's\n"); /* a user's tree may have others */
   }
   for (size_t i = 0; argument(&arguments, i) != NULL; i++) {
     print("device-tree: argument %s\n", argument(&arguments, i));

@@ -1,7 +1,7 @@
-/* Copies of this applet in lockstep differ in one place alone, where the monitor answers them differently. Each round it
- * asks call 0x500 what to do, leaves no trace of the answer but the one it stands for, and writes a byte:
- *   0 nothing, 1 another floating-point register (d8, fs0), 2 another byte to be written, 3 spin for ever, 4 a breakpoint,
- *   5 the write from another place, 6 another general register (x20, s4), 7 the end of the applet, with status 0. */
+/* Copies of this applet in lockstep diverge at one point only, where the monitor answers them differently. In each round the
+ * result of call 0x500 selects an action, leaves no other trace, and a byte is written:
+ *   0 nothing, 1 another floating-point register (d8, fs0), 2 another byte to be written, 3 an endless loop, 4 a breakpoint,
+ *   5 the write from another address, 6 another general register (x20, s4), 7 exit with status 0. */
 #include "applet_abi.h"
 
   .text
@@ -10,6 +10,7 @@ main:
 #if defined(__aarch64__)
   adrp x19, byte
   add x19, x19, :lo12:byte
+  mov x20, #0
 again:
   mov x0, #0x500
   mov x1, #0
@@ -61,10 +62,10 @@ fault:
   brk #0
 end:
   mov x0, #APPLET_CALL_EXIT
-  mov x1, #0
   svc #0
 #else
   lla s3, byte
+  li s4, 0
 again:
   li a0, 0x500
   li a1, 0
@@ -116,7 +117,6 @@ fault:
   ebreak
 end:
   li a0, APPLET_CALL_EXIT
-  li a1, 0
   ecall
 #endif
 

@@ -1,4 +1,4 @@
-/* Ends with the status that its argument says (42). */
+/* Exits with the status in its argument (42). */
 #include "applet.h"
 
 int main(void) {

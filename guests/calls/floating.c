@@ -1,4 +1,4 @@
-/* Adds and multiplies in floating point with calls in between, which must not disturb it. The numbers are whole, so
+/* Adds and multiplies in floating point with calls in between, which must preserve the registers. The numbers are integers, so
  * that the sums are exact on any machine. */
 #include "applet.h"
 

@@ -1,4 +1,4 @@
-/* Fetches 4 KiB of random bytes that straddle pages, and looks at them and around them. */
+/* Gets 4 KiB of random bytes that straddle pages, and checks them and the bytes around them. */
 #include "applet.h"
 
 #define LENGTH 4096

@@ -1,4 +1,4 @@
-/* Counts in memory at the address that call 0x500 answers, for ever and without another call. */
+/* Counts in memory at the address that call 0x500 returns, forever and without another call. */
 #include "applet.h"
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* Does what the monitor says, for monitors with a handler of their own: call 0x500 answers what is to be done, 0x501 the
- * address to do it at, and 0x502 hands over what came of it. */
+/* Executes commands for monitors with a handler of their own: call 0x500 returns the command, 0x501 the address for it, and
+ * 0x502 passes the result. */
 #include "probe.h"
 
 static uint64_t thread_pointer(void) {
@@ -20,6 +20,13 @@ static void set_thread_pointer(uint64_t value) {
 #endif
 }
 
+/* A function of its own: a monitor that stops the applet sees by its pc that it is in this loop. */
+__attribute__((noinline, noreturn)) static void spin(void) {
+  for (;;) {
+    __asm__ volatile("");
+  }
+}
+
 int main(void) {
   for (;;) {
     int64_t wanted = applet_call(0x500, 0, 0, 0);
@@ -30,10 +37,7 @@ int main(void) {
     case 1: result = load(address); break;
     case 2: store(address, 0x1122334455667788); break;
     case 3: jump(address); break;
-    case 4:
-      for (;;) {
-        __asm__ volatile("");
-      }
+    case 4: spin();
     case 5: result = (uint64_t)applet_write((const void *)address, 1); break;
     case 6: result = (uint64_t)applet_sleep(address); break;
     case 7: result = (uint64_t)applet_read((void *)address, 1); break;

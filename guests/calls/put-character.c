@@ -1,4 +1,4 @@
-/* Writes one character a call, and no newline at the end. */
+/* Writes one character in each call, without a newline at the end. */
 #include "applet.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* Echoes standard input to its end, reading as many bytes a call as its argument says (256), and counts them. */
+/* Echoes standard input to its end, reading as many bytes in a call as its argument says (256), and counts them. */
 #include "applet.h"
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* Makes the RPC calls that its arguments name, one after the other, and prints each response: a method, then its parameter
- * as JSON. */
+/* Makes the RPCs in its arguments, one after the other, and prints each response. The arguments are pairs: a method, and its
+ * parameter as JSON. */
 #include "rpc.h"
 
 static char request[1024];

@@ -1,6 +1,6 @@
-/* Has the monitor's RPC.Echo say hello, and prints the response.
+/* Calls the monitor's RPC.Echo, and prints the response.
  *
- *   --read=N   reads the response N bytes a call
+  *   --read=N   reads N bytes of the response in a call
  *   --split    sends one request with two calls
  *   --batched  sends two requests with one call */
 #include "rpc.h"

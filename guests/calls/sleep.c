@@ -3,9 +3,9 @@
 
 int main(void) {
   uint64_t milliseconds = argument_number(1, 10);
-  int64_t before = applet_nanotime();
+  int64_t before = applet_monotonic();
   int64_t result = applet_sleep(milliseconds * 1000 * 1000);
-  int64_t passed = applet_nanotime() - before;
+  int64_t passed = applet_monotonic() - before;
   if (result != 0) {
     panic("sleep answered %ld", result);
   }

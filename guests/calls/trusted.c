@@ -1,13 +1,13 @@
-/* A trusted applet: keeps a number from the operating system, and works for it on request (trusted.h says at what). */
+/* A secure peer: keeps a number secret from the operating system, and serves its requests (trusted.h). */
 #include "trusted.h"
 
-/* What the other side may not see. */
+/* Must not be visible to the other guest. */
 static uint64_t secret;
 
 static uint64_t reverse(uint64_t length) {
   struct applet_region shared = region_of_use(APPLET_USE_ADDED);
   if (length > shared.length) {
-    return TRUSTED_REFUSED; /* the other side is not trusted */
+    return TRUSTED_REFUSED; /* the other guest is not trusted */
   }
   char *text = (char *)shared.start;
   for (uint64_t i = 0; i < length / 2; i++) {

@@ -1,4 +1,4 @@
-/* Hands the result of each call to the next, for ever: call 0x500 with the last result, the round and its complement. For
+/* Passes the result of each call to the next, forever: call 0x500 with the last result, the round and its complement. For
  * monitors with a handler of their own. */
 #include "applet.h"
 

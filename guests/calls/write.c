@@ -1,5 +1,5 @@
-/* Writes with calls of several sizes: two lines at once, nothing, a line in two calls, and as many bytes in one call
- * as its argument says. */
+/* Writes with calls of several sizes: two lines at once, no bytes, a line in two calls, and in one call as many bytes as its
+ * argument says. */
 #include "applet.h"
 
 static char many[65536];

@@ -1,4 +1,4 @@
-/* Lets others run a hundred times. */
+/* Yields a hundred times. */
 #include "applet.h"
 
 int main(void) {

@@ -1,7 +1,7 @@
-/* A hostile driver in a Linux guest's place, for `swiftlet run --linux --cpus 2 --append seed=SEED,rounds=N`: sets up queues
- * that run in circles, overlap, lie and end nowhere, on every virtio device there is, writes what it likes into their registers,
- * and changes descriptors while the device works on them, from this processor and from another one. Then it turns the machine
- * off. Whatever it has done to itself meanwhile ends there, too. */
+/* A hostile driver, run as a Linux guest: `swiftlet run --linux --cpus 2 --append seed=SEED,rounds=N`. On every virtio device it
+ * sets up queues with loops, overlaps, wrong values and invalid addresses, writes random values to the registers, and changes
+ * descriptors while the device processes them, from this CPU and from another one. Then it shuts the system down. It also ends
+ * if it has damaged itself. */
 #include "../hostile/hostile.h"
 
 #define SERIAL 0x01000000ul
@@ -18,7 +18,7 @@ struct descriptor {
   uint16_t next;
 };
 
-/* Queues, and behind them buffers; all devices share them. Last in memory: devices write beyond it. */
+/* Queues, followed by buffers, shared by all devices. Last in memory, because devices write past the end. */
 static uint8_t arena[QUEUES * QUEUE_BYTES + 0x10000] __attribute__((aligned(4096), section(".bss.zz")));
 static uint64_t devices[32];
 static uint64_t count_of_devices;
@@ -46,7 +46,7 @@ static void put_number(uint64_t number) {
   put((char)('0' + number % 10));
 }
 
-/* The number behind a word of the command line, which is somewhere in the device tree. */
+/* The number after a word of the command line, which is somewhere in the device tree. */
 static uint64_t option(const uint8_t *tree, const char *word, uint64_t otherwise) {
   uint64_t size = tree == NULL ? 0 : (uint64_t)tree[4] << 24 | (uint64_t)tree[5] << 16 | (uint64_t)tree[6] << 8 | tree[7];
   for (uint64_t at = 0; at + 32 < size; at++) {
@@ -66,7 +66,7 @@ static uint64_t option(const uint8_t *tree, const char *word, uint64_t otherwise
   return otherwise;
 }
 
-/* An address for a device: mostly one of the buffers', sometimes one in the queues, rarely any. */
+/* An address for a device: mostly in the buffers, sometimes in the queues, rarely a random one. */
 static uint64_t place(uint64_t *state) {
   switch (next(state) % 16) {
     case 0: return odd(state);
@@ -79,7 +79,7 @@ static uint64_t place(uint64_t *state) {
 static uint64_t length(uint64_t *state, uint64_t device) {
   switch (next(state) % 8) {
     case 0: return 0;
-    /* What a console is given is written out. */
+        /* A console prints its buffer. */
     case 1: return load(device + 8) == 3 ? next(state) % 4096 : odd(state);
     case 2: return 512 * (next(state) % 8);
     default: return next(state) % 64;
@@ -92,7 +92,7 @@ static void describe(uint64_t *state, uint64_t device, uint64_t number) {
   volatile struct descriptor *entry = (volatile struct descriptor *)queue(number) + next(state) % 16;
   entry->address = place(state);
   entry->length = (uint32_t)length(state, device);
-  /* Mostly no indirect table, which none of the devices has. */
+      /* Mostly not indirect, which none of the devices supports. */
   entry->flags = next(state) % 16 == 0 ? (uint16_t)next(state) : next(state) & 3;
   entry->next = next(state) % 16 == 0 ? (uint16_t)next(state) : next(state) % 16;
 }
@@ -114,7 +114,7 @@ static void set_address(uint64_t *state, uint64_t place_of, uint64_t good) {
   store(place_of + 4, address >> 32);
 }
 
-/* What a good driver does, with a lie here and there. */
+/* Initializes a device as a correct driver does, with occasional wrong values. */
 static void start(uint64_t *state, uint64_t device) {
   store(device + 0x70, 0);
   store(device + 0x70, 1);
@@ -136,7 +136,7 @@ static void start(uint64_t *state, uint64_t device) {
   store(device + 0x70, 15);
 }
 
-/* A disk's request that has work to do, and is changed while it is done. */
+/* A valid disk request, which is changed while the device processes it. */
 static void work(uint64_t *state, uint64_t device) {
   static const uint32_t types[] = {0, 1, 4, 8, 11};
   volatile struct descriptor *table = (volatile struct descriptor *)queue(0);
@@ -184,7 +184,7 @@ static void attack(uint64_t *state) {
   }
 }
 
-/* The other processor changes whatever a device may look at, and its registers. */
+/* The other CPU changes everything that a device may read, and its registers. */
 static void disturb(uint64_t *state) {
   uint64_t number = next(state) % QUEUES, device = devices[next(state) % count_of_devices];
   for (uint64_t i = next(state) % 256; i > 0; i--) {

@@ -1,4 +1,4 @@
-/* Asks for random bytes at an address that is not the applet's to write, as its argument says; last-byte is allowed. */
+/* Requests random bytes at an address that the applet may not write, selected by its argument; last-byte is allowed. */
 #include "probe.h"
 
 static struct {
@@ -41,7 +41,7 @@ int main(void) {
     applet_getrandom((void *)request.address, request.length);
     panic("it was allowed");
   }
-  /* The stack's last bytes are main's own: where it returns to, for example. */
+    /* The stack's last bytes belong to main, its return address for example. */
   unsigned char mine[16];
   memcpy(mine, (void *)request.address, sizeof mine);
   applet_getrandom((void *)request.address, request.length);

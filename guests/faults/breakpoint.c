@@ -8,5 +8,5 @@ int main(void) {
 #elif defined(__riscv)
   __asm__ volatile("ebreak");
 #endif
-  panic("nobody stopped");
+  panic("the breakpoint had no effect");
 }

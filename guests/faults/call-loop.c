@@ -1,4 +1,4 @@
-/* Asks for the time for ever. */
+/* Gets the time in an endless loop. */
 #include "applet.h"
 
 int main(void) {

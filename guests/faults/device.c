@@ -1,4 +1,4 @@
-/* Reads where QEMU's virt machine has its console, as a bare-metal program would. */
+/* Reads the address of the console in QEMU's virt machine, as a program written for that machine would. */
 #include "probe.h"
 
 #if defined(__aarch64__)

@@ -1,4 +1,4 @@
-/* Jumps to an instruction among its variables. */
+/* Jumps to an instruction in its data. */
 #include "probe.h"
 
 static volatile uint32_t code = RETURN_INSTRUCTION;

@@ -1,4 +1,4 @@
-/* Jumps to an address without memory: near the top of what page tables can map, or where its argument says. */
+/* Jumps to an address without memory: near the end of what the page tables can map, or the address in its argument. */
 #include "probe.h"
 
 int main(void) {

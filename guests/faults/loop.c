@@ -1,4 +1,4 @@
-/* Spins for ever without a call. */
+/* Loops without a call. */
 #include "applet.h"
 
 int main(void) {

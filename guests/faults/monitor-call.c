@@ -1,6 +1,6 @@
-/* Tries to reach past the monitor's shim to the host's kernel. arm64: HVC, or SMC with the argument smc, both undefined
- * in EL0. riscv64: ECALL with the extension numbers that KVM and the firmware know in a7, which are ordinary calls of
- * the monitor all the same; or with the one number that its argument says. */
+/* Tries to call the host's kernel past the monitor's shim. arm64: HVC, or SMC with the argument smc; both are undefined in EL0.
+ * riscv64: ECALL with the extension IDs of KVM and the firmware in a7, which must have no effect on a call of the monitor; or
+ * with the one ID in its argument. */
 #include "applet.h"
 
 #if defined(__aarch64__)
@@ -32,9 +32,9 @@ static void try(uint64_t extension) {
 
 int main(void) {
   static const uint64_t extensions[] = {
-    0,          /* set timer, of old */
-    1,          /* put character, of old */
-    8,          /* shut down, of old */
+    0,          /* legacy: set timer */
+    1,          /* legacy: console putchar */
+    8,          /* legacy: shutdown */
     0x10,       /* base */
     0x08000000, /* experimental: the monitor's own */
     0x09000000, /* vendor */

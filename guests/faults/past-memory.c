@@ -1,4 +1,4 @@
-/* Reads far outside its memory: 1 GiB behind its end, or the address that its argument says. */
+/* Reads far outside its memory: 1 GiB past its end, or at the address in its argument. */
 #include "probe.h"
 
 int main(void) {

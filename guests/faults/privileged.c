@@ -1,4 +1,4 @@
-/* Reads a register of the level above: SCTLR_EL1, sstatus. With the argument write, writes to one: VBAR_EL1, stvec. */
+/* Reads a register of system mode: SCTLR_EL1, sstatus. With the argument write, writes one: VBAR_EL1, stvec. */
 #include "applet.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* Touches the page behind its memory, where the monitor's shim is: reads it, or with an argument writes to it or
+/* Accesses the page after its memory, which has the monitor's shim: reads it, or with an argument writes to it or
  * jumps there. */
 #include "probe.h"
 

@@ -1,4 +1,4 @@
-/* Sleeps for ever. */
+/* Sleeps forever. */
 #include "applet.h"
 
 int main(void) {

@@ -1,8 +1,8 @@
-/* Calls itself until the stack meets its guard page. */
+/* Recurses until the stack reaches its guard page. */
 #include "applet.h"
 
 static uint64_t deeper(uint64_t depth) {
-  volatile char frame[512]; /* smaller than the guard page, or a frame could step over it */
+  volatile char frame[512]; /* smaller than the guard page, so that a frame cannot skip it */
   frame[0] = (char)depth;
   return depth == UINT64_MAX ? 0 : deeper(depth + 1) + (uint64_t)frame[0];
 }

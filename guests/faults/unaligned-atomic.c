@@ -1,4 +1,4 @@
-/* Makes an atomic addition to a word that straddles 16 bytes, which no architecture version allows. */
+/* Makes an exclusive load from a word that straddles a 16-byte boundary, which no version of the architectures allows. */
 #include "applet.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* Executes the instruction that each architecture keeps undefined for ever. */
+/* Executes the instruction that each architecture defines as permanently undefined. */
 #include "applet.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* Makes a call that does not exist: 0x7777, or the number that its argument says. */
+/* Makes a call that does not exist: 0x7777, or the number in its argument. */
 #include "applet.h"
 
 int main(void) {

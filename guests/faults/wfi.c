@@ -1,5 +1,5 @@
-/* Waits for an interrupt, again and again; none ever comes. A monitor may end it (arm64 traps the instruction) or let
- * it sleep until it is stopped. */
+/* Waits for an interrupt in a loop; none ever arrives. A monitor may end it (arm64 traps the instruction) or let it wait until
+ * it is stopped. */
 #include "applet.h"
 
 int main(void) {

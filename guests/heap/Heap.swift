@@ -1,7 +1,7 @@
 import Applet
 
-/// Uses what Embedded Swift allocates memory for: classes, arrays, strings, dictionaries. Then takes far more than
-/// there is, a part at a time, so that memory which is not given back and merged would run out.
+/// Exercises the uses of memory allocation in Embedded Swift: classes, arrays, strings, dictionaries. Then it allocates far more
+/// than the size of the heap, a part at a time, which works only if freed memory is merged and reused.
 @main
 struct Heap {
   static func main() {
@@ -56,7 +56,7 @@ struct Heap {
     expect("e\u{301}" == "\u{e9}", "strings that differ in bytes alone")
   }
 
-  /// 64 times 8 MiB in blocks that grow, of which every other is freed late.
+  /// 64 times 8 MiB in blocks of increasing size, of which every other is freed late.
   private static func churn() {
     for round in 0..<64 {
       var kept: [[UInt8]] = []

@@ -1,4 +1,4 @@
-/* Says hello in four calls: arguments, getrandom, write, exit. */
+/* Writes a greeting with four calls: arguments, getrandom, write, exit. */
 #include "applet.h"
 
 int main(void) {

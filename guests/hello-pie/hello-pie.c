@@ -1,5 +1,5 @@
-/* The C hello as a static PIE, which the monitor may put at any address: the build links guests whose name ends in
- * -pie so. The table of pointers needs relocations, which start.S applies; a wrong one would show in the first line. */
+/* The C hello as a static PIE, which the monitor may load at any address; guests whose name ends in -pie are linked this way.
+ * The table of pointers needs relocations, which start.S applies; a wrong one would change the first line. */
 #include "applet.h"
 
 static const char *const words[] = {"hello", "from", "C", "on", APPLET_ARCHITECTURE};
@@ -12,7 +12,7 @@ int main(void) {
 
   struct text out;
   text_start(&out);
-  const char *const *volatile table = words; /* or the compiler would fold the pointers into code */
+  const char *const *volatile table = words; /* so that the compiler does not replace the pointers */
   for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
     text_format(&out, i == 0 ? "%s" : " %s", table[i]);
   }

@@ -1,6 +1,6 @@
 import Applet
 
-/// Says hello in four calls: arguments, getrandom, write, exit.
+/// Writes a greeting with four calls: arguments, getrandom, write, exit.
 @main
 struct Hello {
   static func main() {

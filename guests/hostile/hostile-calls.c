@@ -1,10 +1,10 @@
-/* Makes many calls with random buffers of its own (arguments: seed, number of calls), says how many, and then calls with
- * any numbers and arguments until it is ended for one. */
+/* Makes many calls with random valid buffers (arguments: seed, number of calls), prints their number, and then makes calls with
+ * random numbers and arguments until one ends it. */
 #include "hostile.h"
 
 static uint8_t room[1 << 16];
 
-/* One call that the monitor has to answer. */
+/* A call that the monitor must answer. */
 static void permitted(uint64_t *state) {
   static const char *const requests[] = {
       "{\"method\":\"Receiver.Echo\",\"params\":[\"x\"],\"id\":1}", "{\"method\":\"No.Such\",\"params\":[1],\"id\":[2]}",
@@ -26,7 +26,7 @@ static void permitted(uint64_t *state) {
       break;
     }
     case 8: applet_call(APPLET_CALL_RPC_RESPONSE, at, length, odd(state)); break;
-    /* A buffer of no bytes may lie anywhere. */
+      /* An empty buffer may have any address. */
     default: applet_call(APPLET_CALL_WRITE, odd(state), 0, odd(state)); break;
   }
 }
@@ -39,7 +39,7 @@ int main(void) {
   print("calls: %lu\n", count);
   for (int i = 0; i < 1000; i++) {
     uint64_t number = next(&state) % 4 == 0 ? odd(&state) : next(&state) % 8 + (next(&state) & 1) * 0x100;
-    /* It would wait, or end as if all were well. */
+        /* These would wait, or end the applet without an error. */
     if (number == APPLET_CALL_SLEEP || number == APPLET_CALL_EXIT || number == APPLET_CALL_PUT_CHARACTER) {
       continue;
     }

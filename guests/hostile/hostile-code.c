@@ -1,10 +1,10 @@
 /* Tries to have instructions of its own making run (argument: which way, 0 to 5): in its text, in variables, on the stack, in
- * the heap, in a page behind a jump that it may make, in the device tree. Each must end it. */
+ * the heap, in a page that it reaches by a jump that it may make, in the device tree. Each must end it. */
 #include "probe.h"
 
 static uint32_t variable[4] __attribute__((aligned(64)));
 
-/* Makes what was written visible to fetches, where an applet may: on arm64 that is not its own to do. */
+/* Makes written instructions visible to fetches, if an applet can: on arm64 it may not. */
 static void synchronize(void) {
 #if defined(__riscv)
   __asm__ volatile("fence.i" : : : "memory");

@@ -1,5 +1,5 @@
-/* Makes the monitor work as fast as it can, for ever (argument: output, rpc, hoard, random, log or values): lines, requests,
- * requests whose responses are never fetched to their end, random numbers, lines of the daemon's log, values to keep. */
+/* Makes the monitor work as fast as it can, forever (argument: output, rpc, hoard, random, log or values): lines, requests,
+ * requests whose responses are not all read, random bytes, lines of the daemon's log, stored values. */
 #include "hostile.h"
 
 static uint8_t room[1 << 14];
@@ -9,7 +9,7 @@ static void request(const char *text, size_t length) {
   applet_rpc_response(room, sizeof room);
 }
 
-/* Asks for much, and never fetches all: of the responses one always waits. */
+/* Requests large responses, and never reads all: one always remains. */
 static void hoard(void) {
   static char echo[60000] = "{\"method\":\"RPC.Echo\",\"params\":[\"", response[sizeof echo];
   static const char end[] = "\"],\"id\":1}", around[] = "{\"id\":1,\"result\":\"\",\"error\":null}\n";

@@ -1,5 +1,5 @@
-/* Writes at random over all memory that it may write, its own stack and variables among it, and calls in between (arguments:
- * seed, number of writes). Nearly always it loses its way before it is through. */
+/* Writes at random to all memory that it may write, including its stack and data, with calls in between (arguments: seed, number
+ * of writes). It nearly always crashes before it is done. */
 #include "hostile.h"
 
 int main(void) {

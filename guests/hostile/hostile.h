@@ -11,7 +11,7 @@ static inline uint64_t next(uint64_t *state) {
   return *state;
 }
 
-/* A number that a check may get wrong: small, near a bound of memory or of numbers, or anything. */
+/* A number that is likely to expose a wrong check: small, near a bound of memory or of integers, or any. */
 static inline uint64_t odd(uint64_t *state) {
   static const uint64_t bounds[] = {0,          0x1000,     0x80000000, 0x80001000, 0x81000000, 0x81001000, 0x81002000,
                                     1ull << 32, 1ull << 38, 1ull << 39, 1ull << 47, 1ull << 63, ~0ull};

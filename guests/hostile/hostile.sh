@@ -1,13 +1,13 @@
-# Runs hostile guests on a board, in the folder of the applets: sh hostile.sh ROUNDS SECONDS DAEMON-SECONDS FLOOD…. For each kind a
-# line:
+# Runs hostile guests on a board, in the directory of the applets: sh hostile.sh ROUNDS SECONDS DAEMON-SECONDS FLOOD….
+# For each kind it prints a line:
 #   KIND: RUNS runs, CALLS calls, ENDED ended by themselves, STOPPED stopped, ODD odd
-# Odd is a status that swiftlet does not have for such a guest, death by a signal among them; its messages follow. What was
-# stopped says why: 133 is a machine that is to start anew, and what a shell makes of a Swift trap on arm64, too.
-# ../files/code-N are programs of random instructions, where there are any. Then guests that make the monitor work as fast as
-# they can for SECONDS each, one for each FLOOD (output, rpc, hoard, random): the memory that the process has in use may not grow
-# meanwhile, and a neighbour gets its turn. The same under a daemon for DAEMON-SECONDS, one of each kind at once, with what the
-# daemon has in use, what it keeps of them in files at any time, how many lines they put into its log, and how long a neighbour's
-# work takes alone and beside them.
+# "odd" is an exit status that swiftlet does not have for such a guest, also death by a signal; its messages follow. A run
+# that was stopped must print why, because 133 is a reset and also the shell's status of a Swift trap on arm64.
+# ../files/code-N are programs of random instructions, if there are any.
+# Then come guests that keep the monitor as busy as they can for SECONDS each, one for each FLOOD (output, rpc, hoard,
+# random). The memory of the process must not grow, and another applet must make progress. The same is done under a daemon
+# for DAEMON-SECONDS, with one guest of each kind at once. It prints the daemon's memory, the size of its files, the number of
+# lines in its log, and how long the calls of another applet take alone and at the same time.
 
 rounds=$1 seconds=$2 daemon_seconds=$3
 shift 3
@@ -27,7 +27,7 @@ try() {
     made=$(grep -ac '^calls: \|^writes: ' /tmp/hostile-output)
     [ "$made" = 0 ] || calls=$((calls + count))
     case $status in
-      133) reason='^swiftlet: [^:]*: asked for its machine to start anew$' ;;
+      133) reason='^swiftlet: [^:]*: requested a reset$' ;;
       121 | 123 | 124) reason='^swiftlet: [^:]*: ' ;;
       *) reason= ;;
     esac
@@ -126,5 +126,5 @@ daemon_floods() {
 }
 daemon_floods
 
-# Whoever comes after them finds the host as it was.
+# The host still works after all this.
 swiftlet run hello.elf | head -n 1

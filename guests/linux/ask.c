@@ -1,10 +1,10 @@
 // usage: ask PORT WORD...
 //        ask SOCKET WORD...
 //
-// Writes the words as one line to a virtio port of that name and prints the line that comes back. In a Linux guest that
-// asks whoever is behind the port: a secure applet, with "swiftlet run --linux ... --with-secure APPLET.elf", or a program
-// of the host's, with --port. On the host, with a path in place of the name, it asks a program in the guest.
-// An ordinary Linux program; the port's driver, virtio_console, is in every kernel of Debian's.
+// Writes the words as one line to the virtio port with this name and prints the line that comes back. In a Linux guest it calls
+// the program at the other end of the port: a secure peer, with "swiftlet run --linux ... --with-secure APPLET.elf", or a program
+// on the host, with --port. On the host, with a path in place of the name, it calls a program in the guest.
+// An ordinary Linux program; the port's driver, virtio_console, is in every Debian kernel.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -24,16 +24,16 @@ static int open_socket(const char *path) {
     return -1;
 }
 
-// Opens a port by its name; /dev/virtio-ports has it where udev or boards/guest-init made a link.
+// Opens a port by its name; /dev/virtio-ports has a link made by udev or boards/guest-init.
 static int open_port(const char *name) {
     if (strchr(name, '/')) return open_socket(name);
     char path[128];
     snprintf(path, sizeof path, "/dev/virtio-ports/%s", name);
     int port = open(path, O_RDWR | O_CLOEXEC);
     if (port < 0) return fprintf(stderr, "ask: %s: %s\n", path, strerror(errno)), -1;
-    // Without anybody at the other end a write waits for ever.
+      // If the other end is not connected, a write would block.
     struct pollfd end = {.fd = port};
-    if (poll(&end, 1, 0) > 0 && end.revents & POLLHUP) return fprintf(stderr, "ask: %s: nobody is there\n", name), -1;
+    if (poll(&end, 1, 0) > 0 && end.revents & POLLHUP) return fprintf(stderr, "ask: %s: the other end is not connected\n", name), -1;
     return port;
 }
 

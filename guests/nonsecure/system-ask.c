@@ -1,18 +1,18 @@
-/* An operating system that has a trusted applet beside it (calls/trusted.c): asks it for what its arguments say. */
+/* A program with a secure applet as its peer (calls/trusted.c): makes the requests that its arguments name. */
 #include "firmware.h"
 #include "trusted.h"
 
 static char stack[4096] __attribute__((aligned(64)));
 static volatile int has_asked;
 
-/* On another processor. */
+/* Runs on another CPU. */
 static void ask_for_ever(uint64_t unused) {
   (void)unused;
   has_asked = 1;
   applet_secure(TRUSTED_SPIN, 0);
 }
 
-/* The memory that both share is no memory to be used for anything else. */
+/* The shared memory must be reserved in the device tree. */
 static void look_at(const void *tree) {
   struct applet_region shared = region_of_use(APPLET_USE_ADDED);
   size_t length, count;
@@ -20,7 +20,7 @@ static void look_at(const void *tree) {
   const void *memory = tree_property(tree, "/memory", "reg", &count);
   if (reserved == NULL || tree_cells(reserved, length, 0) != shared.start || tree_cells(reserved, length, 2) != shared.length ||
       memory == NULL || count != 32 || tree_cells(memory, count, 4) != shared.start) {
-    panic("the device tree does not tell of the shared memory");
+    panic("the device tree does not describe the shared memory");
   }
 }
 
@@ -59,7 +59,7 @@ int main(const void *tree) {
     print("system-ask: exit: %ld, and then %ld\n", (long)answer, (long)applet_yield());
   } else if (text_after(what, "spin")) {
     answer = applet_secure(TRUSTED_SPIN, 0);
-  } else if (text_after(what, "both")) { /* on two processors */
+  } else if (text_after(what, "both")) { /* on two CPUs */
     if (processor_start(1, ask_for_ever, 0, stack + sizeof stack) != 0) {
       panic("processor 1 does not start");
     }
@@ -75,8 +75,8 @@ int main(const void *tree) {
       answer = applet_secure(TRUSTED_ADD, 0);
     }
   } else {
-    /* without an applet beside it */
-    print("system-ask: %s\n", applet_secure(TRUSTED_ADD, 1) == NOT_SUPPORTED ? "not supported" : "somebody answers");
+    /* without a peer */
+    print("system-ask: %s\n", applet_secure(TRUSTED_ADD, 1) == NOT_SUPPORTED ? "not supported" : "there is a reply");
   }
   return 0;
 }

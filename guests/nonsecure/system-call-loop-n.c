@@ -1,5 +1,5 @@
-/* Makes as many calls as its argument says (1000) from system mode, with nothing else in the loop: the one for a region that
- * does not exist, which does nothing but answer. On arm64 by a block, or, with the argument "registers", by registers. */
+/* Makes as many calls as its argument says (1000) from system mode, with nothing else in the loop. The call is for a region that
+ * does not exist, and therefore does nothing but return. On arm64 by block, or, with the argument "registers", by registers. */
 #include "applet.h"
 
 int main(const void *tree) {

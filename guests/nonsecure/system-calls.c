@@ -1,7 +1,7 @@
-/* Makes the calls that applets have, from system mode, and sees that registers are kept. */
+/* Makes an applet's calls from system mode, and checks that registers are preserved. */
 #include "applet.h"
 
-/* Calls with a value of its own in each register that must be kept; answers the result. */
+/* Makes a call with a distinct value in each register that must be preserved; returns the result. */
 static int64_t call_and_check(uint64_t number) {
   int64_t result;
   uint64_t changed;
@@ -37,7 +37,7 @@ static int64_t call_and_check(uint64_t number) {
   return result;
 }
 
-/* The same calls by a block of memory. */
+/* The same calls by block. */
 static void check_block(void) {
   static struct applet_block block[2] __attribute__((aligned(32)));
   if (applet_call(APPLET_CALL_BY_BLOCK, 0, 0, 0) != NOT_SUPPORTED) {
@@ -73,8 +73,8 @@ int main(void) {
   for (const char *c = "system-calls: abc\n"; *c != 0; c++) {
     applet_put_character(*c);
   }
-  int64_t before = call_and_check(APPLET_CALL_NANOTIME);
-  if (applet_sleep(10000000) != 0 || applet_nanotime() - before < 10000000) {
+  int64_t before = call_and_check(APPLET_CALL_MONOTONIC);
+  if (applet_sleep(10000000) != 0 || applet_monotonic() - before < 10000000) {
     panic("10 ms of sleep were shorter");
   }
   unsigned char random[64] = {0};

@@ -1,5 +1,5 @@
-/* Starts all other processors, each of which adds its number to a sum, makes a call, and waits; the first ends the machine
- * when all have. */
+/* Starts all other CPUs, each of which adds its number to a sum, makes a call, and waits. The first CPU shuts the system down
+ * when all have done that. */
 #include "firmware.h"
 
 #define MOST 64

@@ -1,4 +1,4 @@
-/* riscv64: writes and reads by SBI's debug console. arm64 has no such thing. */
+/* riscv64: writes and reads with SBI's debug console extension. arm64 has no equivalent. */
 #include "firmware.h"
 
 int main(void) {
@@ -15,7 +15,7 @@ int main(void) {
       panic("write byte failed");
     }
   }
-  /* Not its memory: before it, past its end, beyond 64 bits. */
+    /* Addresses outside of its memory: before it, past its end, beyond 64 bits. */
   static const uint64_t bad[][3] = {{8, 0x1000, 0}, {1ull << 40, (uint64_t)text, 0}, {8, (uint64_t)text, 1}, {-1ull, 8, 0}};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     result = sbi(SBI_DBCN, 0, bad[i][0], bad[i][1], bad[i][2]);

@@ -1,4 +1,4 @@
-/* Asks the firmware what it is: PSCI VERSION and FEATURES, SBI's base extension. */
+/* Queries the firmware: PSCI VERSION and FEATURES, SBI's base extension. */
 #include "firmware.h"
 
 int main(void) {

@@ -1,4 +1,4 @@
-/* Says hello from system mode, and ends by the monitor's call. */
+/* Writes a greeting from system mode, and ends with the monitor's exit call. */
 #include "applet.h"
 
 int main(const void *tree) {
@@ -9,8 +9,7 @@ int main(const void *tree) {
   __asm__("mrs %0, currentel" : "=r"(level));
   level >>= 2;
 #elif defined(__riscv)
-  __asm__("csrr %0, sstatus" : "=r"(level)); /* traps outside of system mode */
-  level = 1;
+  level = 1; /* start.S has read sstatus, which traps outside of system mode */
 #endif
   print("system-hello: level %lu on " APPLET_ARCHITECTURE ", argument %s\n", level, argument(&arguments, 1));
   const char *status = text_after(argument(&arguments, 1), "--status=");

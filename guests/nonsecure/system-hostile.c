@@ -1,6 +1,6 @@
-/* Makes random calls of the monitor and of the firmware, by registers and by a block, and writes at random over all of the
- * memory that it has in between, its own code, page tables and the block among it (arguments: seed, number of calls). Nearly
- * always it loses its way before it is through. */
+/* Makes random calls of the monitor and the firmware, by registers and by block, and in between writes at random to all of its
+ * memory, including its code, page tables and the block (arguments: seed, number of calls). It nearly always crashes before it is
+ * done. */
 #include "firmware.h"
 #include "rpc.h"
 
@@ -14,7 +14,7 @@ static uint64_t next(uint64_t *state) {
   return *state;
 }
 
-/* A number that a check may get wrong. */
+/* A number that is likely to expose a wrong check. */
 static uint64_t odd(uint64_t *state) {
   static const uint64_t bounds[] = {0, 0x7000f000, 0x80000000, 0x80fff000, 0x81000000, 1ull << 32, 1ull << 63, ~0ull};
   uint64_t bound = bounds[next(state) % (sizeof bounds / sizeof bounds[0])];
@@ -25,17 +25,18 @@ static uint64_t odd(uint64_t *state) {
   }
 }
 
-/* A call that neither ends the program as if all were well nor waits for ever. */
+/* A call that neither ends the program without an error nor waits forever. */
 static uint64_t number(uint64_t *state) {
   for (;;) {
     uint64_t found = next(state) % 4 == 0 ? odd(state) : next(state) % 8 + (next(state) & 1) * 0x100;
-    if ((uint32_t)found != APPLET_CALL_EXIT && (uint32_t)found != APPLET_CALL_SLEEP) {
+    if ((uint32_t)found != APPLET_CALL_EXIT && (uint32_t)found != APPLET_CALL_SLEEP &&
+        (uint32_t)found != APPLET_CALL_EXIT_STATUS) {
       return found;
     }
   }
 }
 
-/* What is below it, as far as it neither turns the machine off nor waits. */
+/* Calls of the firmware that neither shut the system down nor wait. */
 static void ask_firmware(uint64_t *state) {
 #if defined(__aarch64__)
   static const uint32_t functions[] = {0x84000000, 0xc4000004, 0x8400000a, 0xc4000003, 0x80000000, 0x84000007, 0xc6000000};
@@ -83,7 +84,7 @@ int main(const void *tree) {
       call->arguments[word] = odd(&state);
     }
     applet_call(next(&state) % 2 ? APPLET_CALL_BY_BLOCK : number(&state), odd(&state), odd(&state), odd(&state));
-    /* The image, the tree, the page tables, the stack: all of its first MiB, and what lies beyond. */
+        /* The image, the tree, the page tables, the stack: all of its first MiB, or anything. */
     *(volatile uint64_t *)(0x80000000 + next(&state) % (next(&state) % 2 ? 1 << 17 : 1 << 24) / 8 * 8) = odd(&state);
   }
   return 0;

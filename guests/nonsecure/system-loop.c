@@ -1,4 +1,4 @@
-/* Spins for ever, on as many processors as its argument says (1). */
+/* Loops on as many CPUs as its argument says (1). */
 #include "firmware.h"
 
 #define MOST 8

@@ -1,5 +1,5 @@
-/* GoTEE's example, the main operating system's half: yields to the monitor, which gives the trusted applet (mississippi) its
- * turns, until that has ended. */
+/* GoTEE's example, the main operating system: yields to the monitor, which runs the trusted applet (mississippi), until the
+ * applet has ended. */
 #include "firmware.h"
 
 int main(void) {

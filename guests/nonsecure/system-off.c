@@ -1,4 +1,4 @@
-/* Turns its machine off, by PSCI or SBI. */
+/* Shuts the system down with PSCI or SBI. */
 #include "firmware.h"
 
 int main(void) {

@@ -1,12 +1,12 @@
-/* Two processors call by blocks of memory, and they and a third, where there is one, change both blocks, and what they point to,
- * all the time (arguments: seed, number of calls). Whatever the two come to, every value that can be there is one that the monitor must take. */
+/* Two CPUs make calls by block. They and an optional third one concurrently change both blocks and the buffers that they point to
+ * (arguments: seed, number of calls). Whatever the outcome, every possible value is one that the monitor must accept. */
 #include "firmware.h"
 #include "rpc.h"
 
 static char stacks[2][4096] __attribute__((aligned(64)));
 static struct applet_block blocks[2] __attribute__((aligned(32)));
 static uint8_t room[1 << 15];
-/* By a block it might be asked for anything, and what is no request ends the program: this one is handed over in registers. */
+/* By block it could become any request, and an invalid one ends the program, so this call is made by registers. */
 static char request[] = RPC_ECHO("1");
 static volatile uint64_t changes;
 static uint64_t seed;
@@ -19,7 +19,7 @@ static uint64_t next(uint64_t *state) {
   return *state;
 }
 
-/* A call that neither waits nor ends the program, with a buffer in the room whatever address goes with which length. */
+/* A call that neither waits nor ends the program. Its buffer is valid for every combination of address and length. */
 static void change(uint64_t *state, volatile struct applet_block *call) {
   static const uint64_t numbers[] = {APPLET_CALL_NANOTIME,  APPLET_CALL_GETRANDOM, APPLET_CALL_RPC_RESPONSE,
                                      APPLET_CALL_WRITE,     APPLET_CALL_READ,      APPLET_CALL_YIELD,
@@ -28,7 +28,7 @@ static void change(uint64_t *state, volatile struct applet_block *call) {
   call->arguments[0] = (uint64_t)room + next(state) % (sizeof room / 2);
   call->arguments[1] = next(state) % (sizeof room / 2);
   room[next(state) % sizeof room] = 0;
-  *(volatile char *)&request[sizeof request - 4] = (char)('0' + next(state) % 10); /* its number */
+  *(volatile char *)&request[sizeof request - 4] = (char)('0' + next(state) % 10); /* its id */
   changes++;
 }
 
@@ -68,7 +68,7 @@ int main(const void *tree) {
   while (changes < 2) {
   }
   for (uint64_t i = 0; i < count; i++) {
-    /* The result of the last call stands where the number does, and 0 would be exit. */
+          /* The result of the last call replaces the number, and 0 would be exit. */
     change(&state, &blocks[0]);
     applet_call(APPLET_CALL_BY_BLOCK, 0, 0, 0);
     applet_call(APPLET_CALL_RPC_REQUEST, (uint64_t)request, sizeof request - 1, 0);

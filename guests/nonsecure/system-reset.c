@@ -1,4 +1,4 @@
-/* Asks for its machine to start anew, by PSCI or SBI. */
+/* Requests a reset through PSCI or SBI. */
 #include "firmware.h"
 
 int main(void) {

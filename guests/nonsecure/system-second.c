@@ -1,4 +1,4 @@
-/* Its first processor sleeps for an hour, its second does for ever what the argument says: spins, or writes lines. */
+/* Its first CPU sleeps for an hour; its second does forever what the argument says: loops, or writes lines. */
 #include "firmware.h"
 
 static char stack[4096] __attribute__((aligned(64)));

@@ -1,4 +1,4 @@
-/* Makes calls that do not exist, and gets NOT_SUPPORTED for each. */
+/* Makes calls that do not exist, each of which returns NOT_SUPPORTED. */
 #include "firmware.h"
 
 int main(void) {

@@ -1,11 +1,11 @@
-/* Puts known values into every register, makes a call, and looks at what has become of them: only the register of the
- * result may change. Round after round with other values and other calls. */
+/* Loads known values into all registers, makes a call, and compares the registers: only the result may have changed. It repeats
+ * this with other values and other calls. */
 #include "registers.h"
 
 static struct registers before, after;
 static unsigned char buffer[64];
 
-/* Any sequence without repeats would do; this one is xorshift's. */
+/* Any sequence without repetition would do; this one is xorshift's. */
 static uint64_t next_value(void) {
   static uint64_t value = 88172645463325252u;
   value ^= value << 13;
@@ -34,7 +34,7 @@ int main(void) {
       {APPLET_CALL_ARGUMENTS, (uint64_t)buffer, sizeof buffer},
   };
   const uint64_t rounds = argument_number(1, 1000);
-  // Rounds that give the floating-point control and status registers values of their own.
+    // Number of rounds with varying values of the floating-point control and status registers.
   const uint64_t controls = argument_number(2, rounds);
   print("registers: %lu rounds\n", rounds);
   for (uint64_t round = 0; round < rounds; round++) {

@@ -2,7 +2,7 @@
 #ifndef REGISTERS_H
 #define REGISTERS_H
 
-#define GENERAL_COUNT 32 /* by their own numbers; arm64's 31 is the stack pointer */
+#define GENERAL_COUNT 32 /* by their own numbers; 31 on arm64 is the stack pointer */
 #if defined(__aarch64__)
 #define FIRST_REGISTER 0
 #define CALL_REGISTER 0
@@ -33,9 +33,9 @@ struct registers {
   uint64_t floating_control;
   uint64_t floating_status;
 };
-_Static_assert(offsetof(struct registers, floating_status) == AT_STATUS, "round.S counts on it");
+_Static_assert(offsetof(struct registers, floating_status) == AT_STATUS, "round.S relies on it");
 
-/* Loads all registers from before (but the stack pointer, whose value it leaves there), calls the monitor, and stores
+/* Loads all registers from before (except the stack pointer, whose value it stores there), calls the monitor, and stores
  * them in after. */
 void registers_round(struct registers *before, struct registers *after);
 #endif

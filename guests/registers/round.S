@@ -1,5 +1,5 @@
-/* registers_round of registers.h. Around the call only the stack pointer is there to find things by: it points at the
- * address of `after`. Everything else that our caller wants back is in the frame, each register at its own number. */
+/* registers_round of registers.h. Around the call only the stack pointer is known: it points at the address of `after`. The other
+ * callee-saved registers are in the frame, each at its own number. */
 #include "registers.h"
 
 #define FROM_11_TO_31 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
@@ -41,7 +41,7 @@ registers_round:
   .endr
   svc #0
 
-  str x0, [sp, #16] /* makes room for the address */
+  str x0, [sp, #16] /* space for the address */
   ldr x0, [sp]
   .irp n, FROM_1_TO_30
   str x\n, [x0, #8 * \n]
@@ -83,8 +83,8 @@ registers_round:
 
   sd sp, 8 * STACK_REGISTER(a0)
   ld t0, AT_CONTROL(a0)
-  /* QEMU does not mark the unit as changed for a write of fcsr alone, and a host that preempts the guest right then would
-     lose it: a register before and after makes sure of the mark. */
+  /* QEMU does not set FS to dirty for a write of fcsr alone, and a host that preempts the guest right after it would lose the
+     value. Loading a register before and after sets it. */
   fld f0, AT_FLOATING(a0)
   fscsr t0
   .irp n, ALL
@@ -95,7 +95,7 @@ registers_round:
   .endr
   ecall
 
-  sd a0, 8 * 6(sp) /* makes room for the address */
+  sd a0, 8 * 6(sp) /* space for the address */
   ld a0, 0(sp)
   .irp n, 2, ALL_BUT_0_2_10
   sd x\n, 8 * \n(a0)

@@ -1,6 +1,6 @@
 import Applet
 
-/// Prints its arguments as its device tree has them, a line each.
+/// Prints the arguments in its device tree, one on a line.
 @main
 struct Tree {
   static func main() {

@@ -1,5 +1,6 @@
-/* A trusted applet beside an untrusted system: answers each line of its input with the line's number and a code that only
- * the holder of a key can tell (SipHash-2-4 by Aumasson and Bernstein). The key is drawn at the start and never leaves. */
+/* A secure applet next to an untrusted system. It replies to each line of its input with the number of the line and a code
+ * that only the holder of a key can compute (SipHash-2-4 by Aumasson and Bernstein). The key is random and never leaves the
+ * applet. */
 #include "applet.h"
 
 static uint64_t key[2];
@@ -49,7 +50,7 @@ int main(void) {
       return count == 0 ? 0 : 1;
     }
     length += (size_t)count;
-    /* Lines may come in pieces, and several at once. */
+      /* A read may return parts of lines, or several. */
     size_t start = 0;
     for (size_t end = 0; end < length; end++) {
       if (line[end] == '\n') {

@@ -1,4 +1,4 @@
-// Makes seccomp filters of the list in tools/seccomp/calls, with libseccomp: see tools/seccomp-filters.
+// Generates seccomp filters from the list in tools/seccomp/calls, with libseccomp: see tools/seccomp-filters.
 //   filters c < calls     the C source of the filters of both architectures
 //   filters table < calls the documentation's table
 #include <ctype.h>
@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-// FIRST instructions are print_first's. OWN_PROCESS stands for the process's own id until the filter is installed: a
-// number that no process has.
+// The first FIRST instructions are those of print_first. OWN_PROCESS stands for the process's own ID until the filter
+// is installed; no process has this number.
 enum { MOST_LINES = 200, MOST_INSTRUCTIONS = 1024, FIRST = 7, OWN_PROCESS = 0x7fffffff };
 
 struct line {
@@ -24,11 +24,11 @@ struct line {
 static struct line lines[MOST_LINES];
 static int count;
 
-// Where a call is allowed.
-enum { ALWAYS = 1, SEVERAL = 2, WORKER = 4, LINUX = 8 };
-static const char *const places[] = {"always", "several", "worker", "linux"};
+// In which processes a call is allowed.
+enum { ALWAYS = 1, SEVERAL = 2, WORKER = 4, LINUX = 8, SERVICES = 16, PLACES = 5 };
+static const char *const places[] = {"always", "several", "worker", "linux", "services"};
 
-// The processes that there are filters for (linux_filter_kind of linux_sandbox.h), in its order.
+// The kinds of processes with a filter, in the order of linux_filter_kind in linux_sandbox.h.
 static const struct {
   const char *name;
   int where;
@@ -38,6 +38,7 @@ static const struct {
     {"worker", ALWAYS | WORKER},
     {"worker_several", ALWAYS | WORKER | SEVERAL},
     {"linux", ALWAYS | LINUX},
+    {"linux_services", ALWAYS | LINUX | SERVICES},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0], HOSTS = 2 };
 
@@ -60,7 +61,7 @@ static char *trimmed(char *text) {
 }
 
 static int place(const char *word) {
-  for (int index = 0; index < 4; index++)
+  for (int index = 0; index < PLACES; index++)
     if (strcmp(word, places[index]) == 0) return 1 << index;
   fail("no such place", word);
   return 0;
@@ -119,13 +120,13 @@ static void print_instruction(struct sock_filter instruction) {
   printf("  {0x%02x, %u, %u, 0x%x},\n", instruction.code, instruction.jt, instruction.jf, instruction.k);
 }
 
-// Finds the list's first line, the run path's one call, before all others, by seven instructions: each costs a call of
-// the applet's seven to ten where the kernel interprets them (riscv64). For an ioctl the kernel looks at the argument's
-// low half alone, and so does this.
+// Handles the first line of the list, the only call of the run path, before all others with seven instructions. Each
+// instruction costs a call of the applet seven to ten more if the kernel interprets them (riscv64). The kernel uses
+// only the low half of an ioctl's request, and so does this.
 //
-// Where a filter begins by loading an argument, the kernel gives up at once what it otherwise does at installation: it
-// tries every system call there is, to remember those that are allowed whatever their arguments are
-// (seccomp_is_const_allow in kernel/seccomp.c). That takes 20,000 instructions for each comparison.
+// If a filter begins by loading an argument, the kernel skips a part of the installation: otherwise it tries each
+// system call, to find those that are allowed with any arguments (seccomp_is_const_allow in kernel/seccomp.c), which
+// takes 20,000 instructions for each comparison.
 static void print_first(const struct line *line, uint32_t architecture) {
   unsigned request;
   if (strcmp(line->call, "ioctl") != 0 || sscanf(line->condition, "1 == %x", &request) != 1)
@@ -143,22 +144,24 @@ static void print_first(const struct line *line, uint32_t architecture) {
   for (int index = 0; index < FIRST; index++) print_instruction(program[index]);
 }
 
-// Answers the index of the instruction that compares with the process's own id; 0 where there is none.
+// Returns the index of the instruction that compares with the process's own ID; 0 for none.
 static size_t print_filter(const struct host *host, int kind) {
   char name[64];
   snprintf(name, sizeof name, "%s_%s", host->name, kinds[kind].name);
   uint32_t architecture = host->architecture;
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
   if (!filter) fail("libseccomp", "no filter");
-  // The host's own architecture goes out, the target's comes in: no code of the target is run.
+  // Replaces the host's architecture by the target's: no code of the target is executed.
   if (seccomp_arch_native() != architecture &&
       (seccomp_arch_add(filter, architecture) < 0 || seccomp_arch_remove(filter, seccomp_arch_native()) < 0))
     fail("libseccomp does not know", name);
   seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-  // One comparison after the other, by priority; the list's first line is print_first's.
+  // One comparison after the other, by priority; print_first has done the first line.
   seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 1);
   for (int index = 1; index < count; index++)
-    if (lines[index].places & kinds[kind].where) add(filter, &lines[index], 255 - index);
+    // A call that only one architecture has has no number on the other.
+    if (lines[index].places & kinds[kind].where && seccomp_syscall_resolve_name_arch(architecture, lines[index].call) >= 0)
+      add(filter, &lines[index], 255 - index);
 
   FILE *file = tmpfile();
   if (!file || seccomp_export_bpf(filter, fileno(file)) < 0) fail("export", name);
@@ -184,7 +187,7 @@ static size_t print_filter(const struct host *host, int kind) {
 int main(int words, char **word) {
   read_lines();
   if (words == 2 && strcmp(word[1], "table") == 0) {
-    printf("| call | where | condition | what for |\n| --- | --- | --- | --- |\n");
+    printf("| call | where | condition | purpose |\n| --- | --- | --- | --- |\n");
     for (int index = 0; index < count; index++)
       printf("| `%s` | %s | %s | %s |\n", lines[index].call,
              lines[index].where,

@@ -1,4 +1,4 @@
-// A plugin for QEMU's emulated processors (docs/devel/tcg-plugins in QEMU's sources; Debian ships no header for it): writes
+// A plugin for QEMU's emulated CPUs (docs/devel/tcg-plugins in QEMU's sources; Debian has no package with its header): writes
 // the address of every block of code between LOW and HIGH to FILE when it is run for the first time since the one at START.
 //   -plugin file=plugin.so,out=FILE,low=LOW,high=HIGH,start=START
 #include <stddef.h>

@@ -1,9 +1,9 @@
-// What Swift cannot reach by itself: variadic system calls, macros that compute a number, and thread-local state that a
-// signal handler touches. Every function answers a result or -errno, never errno itself. Names begin with `linux_`.
+// What Swift cannot reach by itself: variadic system calls, macros that compute a number, and thread-local state of a
+// signal handler. Functions return a result or -errno, and do not set errno. Names begin with `linux_`.
 #ifndef SWIFTLET_CLINUX_H
 #define SWIFTLET_CLINUX_H
 
-// No _GNU_SOURCE here: the toolchain's own module of the C library is built without it, and the two must agree.
+// Without _GNU_SOURCE, because the toolchain's module of the C library is built without it, and the two must agree.
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -35,7 +35,7 @@ static inline long linux_result(long result) { return result < 0 ? -(long)errno 
 
 // Files and memory.
 
-// Made without the C library: musl sets what O_CLOEXEC has set once more, by another call.
+// Not through the C library: musl sets FD_CLOEXEC again after O_CLOEXEC, with another system call.
 static inline long linux_open(const char *path, int flags, int mode) {
   return linux_result(syscall(SYS_openat, AT_FDCWD, path, flags, mode));
 }
@@ -45,7 +45,7 @@ static inline long linux_write(int fd, const void *from, size_t count) { return 
 static inline long linux_pread(int fd, void *to, size_t count, long offset) {
   return linux_result(pread(fd, to, count, offset));
 }
-// The one call of the run path: made without the C library, which would turn the kernel's answer into errno and back.
+// The only call of the run path. Not through the C library, which would convert the result to errno and back.
 static inline long linux_ioctl(int fd, unsigned long request, unsigned long argument) {
 #if defined(__aarch64__)
   register long x8 __asm__("x8") = SYS_ioctl;
@@ -70,6 +70,14 @@ static inline long linux_mmap(size_t length, int protection, int flags, int fd, 
   return address == MAP_FAILED ? -(long)errno : (long)address;
 }
 static inline long linux_munmap(void *address, size_t length) { return linux_result(munmap(address, length)); }
+/// A run of pages of `linux_pagemap_scan` (struct page_region).
+struct linux_page_region {
+  uint64_t start, end, categories;
+};
+/// The pages between two addresses that are present or swapped, in order: as many runs as there is room for, and in `*scanned` how
+/// far they go. `pagemap`: open file /proc/self/pagemap. Fails before Linux 6.7 (PAGEMAP_SCAN).
+long linux_pagemap_scan(int pagemap, uint64_t start, uint64_t end, struct linux_page_region *found, size_t room,
+                        uint64_t *scanned);
 static inline long linux_madvise(void *address, size_t length, int advice) {
   return linux_result(madvise(address, length, advice));
 }
@@ -80,7 +88,7 @@ static inline long linux_file_size(int fd) {
   if (S_ISDIR(status.st_mode)) return -EISDIR;
   return S_ISREG(status.st_mode) ? (long)status.st_size : -EINVAL;
 }
-// Makes what was written visible to instruction fetches (a no-op where the processor sees to it).
+// Makes written code visible to instruction fetches; a no-op if the CPU does so itself.
 static inline void linux_clean_instructions(void *from, size_t count) {
   __builtin___clear_cache((char *)from, (char *)from + count);
 }
@@ -90,18 +98,18 @@ static inline long linux_processor_count(void) { return sysconf(_SC_NPROCESSORS_
 
 // Waiting.
 
-// A counter that poll(2) sees once it is signalled (eventfd).
-static inline long linux_event(void) { return linux_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
-static inline long linux_event_signal(int event) { return linux_result(eventfd_write(event, 1)); }
-// Waits until `fd` can be read (or has ended), `event` is signalled, or `nanoseconds` have passed (< 0: for ever).
-// Answers 1 where it is `fd`; a signal of `event` is consumed. What can be read of `other`, unless it is -1, ends it too.
+// A counter that makes poll(2) return when it is signalled (eventfd).
+static inline long linux_eventfd(void) { return linux_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+static inline long linux_eventfd_write(int event) { return linux_result(eventfd_write(event, 1)); }
+// Waits until `fd` is readable (or at its end), `event` is signalled, or `nanoseconds` have passed (< 0: no limit).
+// Returns 1 if `fd` is ready; a signal of `event` is consumed. `other`, unless it is -1, ends the wait, too.
 long linux_wait_attending(int fd, int event, int other, int64_t nanoseconds);
 static inline long linux_wait(int fd, int event, int64_t nanoseconds) {
   return linux_wait_attending(fd, event, -1, nanoseconds);
 }
-// Waits until `fd` can be written, or any signal arrives.
+// Waits until `fd` is writable, or a signal arrives.
 void linux_wait_writable(int fd);
-// Whether `fd` can be read, or written, without waiting.
+// Whether `fd` is readable, or writable, without waiting.
 static inline bool linux_can_read(int fd) {
   struct pollfd wanted = {.fd = fd, .events = POLLIN};
   return poll(&wanted, 1, 0) > 0;
@@ -111,17 +119,27 @@ static inline bool linux_can_write(int fd) {
   return poll(&wanted, 1, 0) > 0 && (wanted.revents & POLLOUT);
 }
 
-// Time. A clock read answers nanoseconds.
+// Time. Functions that read a clock return nanoseconds.
 
 int64_t linux_clock(clockid_t clock);
-/// The clock of the calling thread's processor time, for other threads, too; never 0.
+/// The same for a single time, which a system call reads with fewer instructions than the search for the vDSO's function takes.
+int64_t linux_clock_once(clockid_t clock);
+/// Whether reading a clock takes a system call: 1, or 0 if the vDSO reads it, or -1 if that is unknown. It is tried in a
+/// process of its own.
+int linux_clock_needs_calls(clockid_t clock);
+/// The CPU-time clock of the calling thread, which other threads may read; never 0.
 int32_t linux_thread_clock(void);
-/// The same for any clock, by the kernel; -1 where the clock's thread has ended.
+/// The time of any clock, by a system call; -1 if the clock's thread has ended.
 int64_t linux_clock_of(int32_t clock);
 
 // Threads.
 
-// A condition whose waits are timed by CLOCK_MONOTONIC.
+// The members of `Lock`.
+struct linux_lock {
+  pthread_mutex_t mutex;
+  pthread_cond_t condition;
+};
+// A condition variable whose timed waits use CLOCK_MONOTONIC.
 static inline void linux_condition_init(pthread_cond_t *condition) {
   pthread_condattr_t attributes;
   pthread_condattr_init(&attributes);
@@ -129,7 +147,7 @@ static inline void linux_condition_init(pthread_cond_t *condition) {
   pthread_cond_init(condition, &attributes);
   pthread_condattr_destroy(&attributes);
 }
-// Waits until the condition is signalled, or until that time on CLOCK_MONOTONIC in nanoseconds (< 0: for ever).
+// Waits until the condition is signalled, or until a CLOCK_MONOTONIC time in nanoseconds (< 0: no limit).
 static inline void linux_condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t until) {
   if (until < 0) {
     pthread_cond_wait(condition, mutex);
@@ -138,8 +156,8 @@ static inline void linux_condition_wait(pthread_cond_t *condition, pthread_mutex
     pthread_cond_timedwait(condition, mutex, &end);
   }
 }
-// Starts a thread with a stack of so many bytes; answers 0 or an errno value. A handle is a number here: what pthread_t is
-// differs from one C library to another.
+// Starts a thread with a stack of this size in bytes; returns 0 or an errno value. A handle is a number here, because
+// the type pthread_t depends on the C library.
 static inline int linux_thread_create(uintptr_t *handle, size_t stack, void *(*body)(void *), void *argument) {
   pthread_t thread;
   pthread_attr_t attributes;
@@ -155,27 +173,30 @@ static inline void linux_thread_detach(uintptr_t handle) { pthread_detach((pthre
 
 // The command line.
 
-/// The process's arguments. To be asked before anything changes the environment.
+/// The process's arguments. Must be called before the environment is changed.
 int linux_argument_count(void);
 char **linux_arguments(void);
-/// Gives each of descriptors 0 to 2 that is closed one whose reads and writes fail with EBADF (poll(2), open(2)).
+/// Allows the first thread's stack to grow to 256 KiB, or ends the process with a message and status 123 if the limit
+/// does not permit it. Must be called first, while little of the stack is in use.
+void linux_ensure_stack(void);
+/// Opens each of descriptors 0 to 2 that is closed, such that reads and writes fail with EBADF (poll(2), open(2)).
 void linux_fill_standard_streams(void);
 
-/// Lets `linux_getopt` begin with the first word; to be called before each command line.
+/// Makes `linux_getopt` begin with the first argument; must be called before each command line.
 void linux_getopt_begin(void);
-/// getopt_long(3), quiet, that stops at the first argument which is no option. Answers what it answers, and -1 at the end.
-/// `*argument` becomes the option's argument, or for '?' and ':' the word that is wrong.
+/// getopt_long(3) without messages, which stops at the first operand. Returns its result, -1 at the end. `*argument` is
+/// set to the option's argument or, for '?' and ':', to the invalid one.
 int linux_getopt(int count, char **words, const struct option *options, const char *shorts, const char **argument);
-/// Index of the next word to be looked at; getopt_long's `optind`.
+/// Index of the next argument; getopt_long's `optind`.
 int linux_getopt_index(void);
 
-// Threads that run a vCPU: the signal, its timer, and the run page that the handler marks.
+// Threads that run a vCPU: the kick signal, its timer, and the run page that the handler changes.
 
-/// The signal that takes a thread out of KVM_RUN.
+/// The signal that makes a thread leave KVM_RUN.
 static inline int linux_kick_signal(void) { return SIGUSR1; }
 /// Installs the handler of the kick signal for the process; idempotent.
 long linux_kick_install(void);
-/// Sets `immediate_exit`, with which KVM_RUN comes back at once, or takes it back: any thread does so, and the kernel looks.
+/// Sets or clears `immediate_exit`, which makes KVM_RUN return at once. Any thread may do so; the kernel reads it.
 static inline void linux_set_immediate_exit(struct kvm_run *run, uint8_t value) {
   __atomic_store_n(&run->immediate_exit, value, __ATOMIC_RELAXED);
 }
@@ -183,25 +204,29 @@ static inline uint8_t linux_immediate_exit(const struct kvm_run *run) {
   return __atomic_load_n(&run->immediate_exit, __ATOMIC_RELAXED);
 }
 
-/// The run page (struct kvm_run) that a kick of the calling thread marks with `immediate_exit`; NULL for none.
+/// Sets the run page (struct kvm_run) in which a kick of the calling thread sets `immediate_exit`; NULL for none.
 extern _Thread_local struct kvm_run *volatile linux_kicked_run;
 static inline void linux_kick_target(struct kvm_run *run) { linux_kicked_run = run; }
-/// Lets kicks reach the calling thread, which may block the signal: libdispatch's threads, and so Swift's tasks, block all.
-/// Answers 1 where it was blocked.
+/// The run page that a kick of the calling thread marks now.
+static inline struct kvm_run *linux_kick_target_now(void) { return linux_kicked_run; }
+/// Unblocks the kick signal for the calling thread: threads of libdispatch, and so Swift tasks, block all signals.
+/// Returns 1 if it was blocked.
 int linux_kick_unblock(void);
 /// Blocks kicks again.
 void linux_kick_block(void);
-/// The calling thread, as `linux_kick` wants it.
+/// The thread ID of the calling thread, for `linux_kick`.
 long linux_thread_id(void);
 /// Kicks a thread of this process.
 long linux_kick(long thread);
-/// Makes a timer that kicks a thread; answers its number. `clock` is CLOCK_MONOTONIC or CLOCK_THREAD_CPUTIME_ID, the caller's.
+/// Creates a timer that kicks a thread; returns its ID. `clock` is CLOCK_MONOTONIC or CLOCK_THREAD_CPUTIME_ID, the
+/// caller's.
 long linux_kick_timer(clockid_t clock, long thread);
-/// Lets the timer fire after `first` nanoseconds and then every `interval` until it is set again; 0 stops it.
+/// Arms the timer to expire after `first` nanoseconds and then after every `interval`, until it is set again; 0 disarms
+/// it.
 long linux_kick_timer_set(long timer, int64_t first, int64_t interval);
 long linux_kick_timer_delete(long timer);
 
-/// arm64: ticks a second of the architectural counter (CNTFRQ_EL0); 0 elsewhere.
+/// arm64: frequency of the architectural counter in Hz (CNTFRQ_EL0); 0 elsewhere.
 static inline uint64_t linux_counter_frequency(void) {
 #ifdef __aarch64__
   uint64_t frequency;
@@ -212,35 +237,28 @@ static inline uint64_t linux_counter_frequency(void) {
 #endif
 }
 
-// KVM's requests and numbers (Documentation/virt/kvm/api.rst). Those of one architecture are written out, since the
-// header that is compiled against is the build machine's, and may be older than the kernel that runs the product.
+// KVM's requests and numbers (Documentation/virt/kvm/api.rst). Those of a single architecture are literals, because the
+// header is that of the build machine, and may be older than the kernel that runs the program.
 
 enum linux_kvm_number {
   LINUX_KVM_API_VERSION = 12,
   LINUX_KVM_CAP_USER_MEMORY = 3,
-  LINUX_KVM_CAP_NR_VCPUS = 9,
   LINUX_KVM_CAP_NR_MEMSLOTS = 10,
   LINUX_KVM_CAP_MAX_VCPUS = 66,
   LINUX_KVM_CAP_ONE_REG = 70,
-  LINUX_KVM_CAP_DEVICE_CTRL = 89,
   LINUX_KVM_CAP_ARM_PSCI_0_2 = 102,
   LINUX_KVM_CAP_IMMEDIATE_EXIT = 136,
   LINUX_KVM_CAP_ARM_VM_IPA_SIZE = 165,
   LINUX_KVM_CAP_ARM_NISV_TO_USER = 177,
 
-  LINUX_KVM_EXIT_UNKNOWN = 0,
   LINUX_KVM_EXIT_HYPERCALL = 3,
-  LINUX_KVM_EXIT_DEBUG = 4,
   LINUX_KVM_EXIT_MMIO = 6,
-  LINUX_KVM_EXIT_SHUTDOWN = 8,
   LINUX_KVM_EXIT_FAIL_ENTRY = 9,
   LINUX_KVM_EXIT_INTR = 10,
   LINUX_KVM_EXIT_INTERNAL_ERROR = 17,
   LINUX_KVM_EXIT_SYSTEM_EVENT = 24,
   LINUX_KVM_EXIT_ARM_NISV = 28,
   LINUX_KVM_EXIT_RISCV_SBI = 35,
-  LINUX_KVM_EXIT_RISCV_CSR = 36,
-  LINUX_KVM_EXIT_MEMORY_FAULT = 39,
 
   LINUX_KVM_MEM_READONLY = 2,
 
@@ -266,6 +284,16 @@ struct linux_vcpu_init {
   uint32_t features[7];
 };
 
+/// struct kvm_vcpu_events (arm64).
+struct linux_vcpu_events {
+  uint8_t serror_pending;
+  uint8_t serror_has_esr;
+  uint8_t ext_dabt_pending;
+  uint8_t pad[5];
+  uint64_t serror_esr;
+  uint32_t reserved[12];
+};
+
 static const unsigned long LINUX_KVM_GET_API_VERSION = KVM_GET_API_VERSION;
 static const unsigned long LINUX_KVM_CREATE_VM = KVM_CREATE_VM;
 static const unsigned long LINUX_KVM_CHECK_EXTENSION = KVM_CHECK_EXTENSION;
@@ -273,8 +301,10 @@ static const unsigned long LINUX_KVM_GET_VCPU_MMAP_SIZE = KVM_GET_VCPU_MMAP_SIZE
 static const unsigned long LINUX_KVM_CREATE_VCPU = KVM_CREATE_VCPU;
 static const unsigned long LINUX_KVM_SET_USER_MEMORY_REGION = KVM_SET_USER_MEMORY_REGION;
 static const unsigned long LINUX_KVM_RUN = KVM_RUN;
+static const unsigned long LINUX_KVM_GET_STATS_FD = _IO(KVMIO, 0xce);
 static const unsigned long LINUX_KVM_SET_DEVICE_ATTR = KVM_SET_DEVICE_ATTR;
-static const unsigned long LINUX_KVM_HAS_DEVICE_ATTR = KVM_HAS_DEVICE_ATTR;
+static const unsigned long LINUX_KVM_ENABLE_CAP = KVM_ENABLE_CAP;
+static const unsigned long LINUX_KVM_SET_VCPU_EVENTS = _IOW(KVMIO, 0xa0, struct linux_vcpu_events);
 static const unsigned long LINUX_KVM_GET_ONE_REG = _IOW(KVMIO, 0xab, struct kvm_one_reg);
 static const unsigned long LINUX_KVM_SET_ONE_REG = _IOW(KVMIO, 0xac, struct kvm_one_reg);
 static const unsigned long LINUX_KVM_ARM_VCPU_INIT = _IOW(KVMIO, 0xae, struct linux_vcpu_init);

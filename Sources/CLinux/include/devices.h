@@ -1,4 +1,4 @@
-// What virtual devices need of C: loads and stores that a guest's processors see in order, files, terminals and waiting.
+// What virtual devices need from C: ordered loads and stores of guest memory, files, terminals and waiting.
 #ifndef SWIFTLET_DEVICES_H
 #define SWIFTLET_DEVICES_H
 
@@ -8,21 +8,21 @@
 #include <sys/un.h>
 #include <termios.h>
 
-// Memory that a guest changes meanwhile: each access happens once, whole, and in the order that the name says. The address
-// is a multiple of the size.
+// Accesses to memory that the guest changes concurrently: each is atomic, and ordered as the name says. The address is
+// a multiple of the size.
 
 static inline uint16_t linux_load16(const void *from) { return __atomic_load_n((const uint16_t *)from, __ATOMIC_ACQUIRE); }
 static inline uint64_t linux_load64(const void *from) { return __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED); }
 static inline void linux_store16(void *to, uint16_t value) { __atomic_store_n((uint16_t *)to, value, __ATOMIC_RELEASE); }
 static inline void linux_store32(void *to, uint32_t value) { __atomic_store_n((uint32_t *)to, value, __ATOMIC_RELAXED); }
-// Stores before it are seen before loads behind it.
+// Earlier stores are visible before later loads.
 static inline void linux_full_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 // Files.
 
-// Reads or writes all of the bytes; answers how many, fewer at the end of the file alone.
+// Reads or writes all of the bytes; returns their number, which is less only at the end of the file.
 long linux_transfer(int fd, bool write, void *bytes, size_t count, long offset);
-static inline long linux_datasync(int fd) { return linux_result(fdatasync(fd)); }
+static inline long linux_fdatasync(int fd) { return linux_result(fdatasync(fd)); }
 // Size in bytes of a regular file or a block device; -EINVAL for anything else.
 static inline long linux_disk_size(int fd) {
   struct stat status;
@@ -30,10 +30,10 @@ static inline long linux_disk_size(int fd) {
   if (S_ISREG(status.st_mode)) return (long)status.st_size;
   return S_ISBLK(status.st_mode) ? linux_result(lseek(fd, 0, SEEK_END)) : -EINVAL;
 }
-// Locks a file as a whole against other processes, at once or not at all (-EAGAIN); gone when the file is closed.
-long linux_lock_file(int fd, int exclusive);
+// Locks a file as a whole against other processes, without waiting (-EAGAIN); released when the file is closed.
+long linux_flock(int fd, int exclusive);
 
-// Bytes of memory that the host has, swap included.
+// The size of the host's memory and swap, in bytes.
 static inline uint64_t linux_host_memory(void) {
   struct sysinfo info;
   return sysinfo(&info) < 0 ? UINT64_MAX : ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
@@ -41,9 +41,10 @@ static inline uint64_t linux_host_memory(void) {
 
 // Terminals.
 
-// Takes all processing of input and output from a terminal and keeps what it had; -ENOTTY where it is none.
-static inline long linux_terminal_raw(int fd, struct termios *before) {
-  if (tcgetattr(fd, before) < 0) return -(long)errno;
+// The modes of a terminal; -ENOTTY if it is not one.
+static inline long linux_terminal_modes(int fd, struct termios *modes) { return linux_result(tcgetattr(fd, modes)); }
+// Sets raw mode on a terminal with these modes.
+static inline long linux_terminal_raw(int fd, const struct termios *before) {
   struct termios raw = *before;
   raw.c_iflag &= ~(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
   raw.c_oflag &= ~OPOST;
@@ -56,16 +57,23 @@ static inline long linux_terminal_raw(int fd, struct termios *before) {
 static inline long linux_terminal_restore(int fd, const struct termios *before) {
   return linux_result(tcsetattr(fd, TCSANOW, before));
 }
-static inline bool linux_is_terminal(int fd) { return isatty(fd) == 1; }
-// Columns in the low half, rows in the high one; 0 where it is no terminal or does not say.
+// Stops the process with SIGTSTP until it is continued; has no effect in an orphaned process group, which is never
+// continued.
+static inline long linux_suspend(void) {
+  return linux_result(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGTSTP));
+}
+static inline bool linux_isatty(int fd) { return isatty(fd) == 1; }
+// Columns in the low half, rows in the high half; 0 if it is not a terminal, or its size is unknown.
 static inline uint32_t linux_terminal_size(int fd) {
   struct winsize size;
   if (ioctl(fd, TIOCGWINSZ, &size) < 0) return 0;
   return (uint32_t)size.ws_row << 16 | size.ws_col;
 }
-// Lets a write that nobody reads fail with EPIPE instead of ending the process.
+// Makes a write to a pipe without a reader fail with EPIPE instead of ending the process.
 static inline void linux_ignore_broken_pipes(void) { signal(SIGPIPE, SIG_IGN); }
-// Lets an event (linux_event) be signalled whenever that signal arrives; -1 lets it go unnoticed again.
+// The same for a write beyond the file size limit (RLIMIT_FSIZE), with EFBIG.
+static inline void linux_ignore_file_limit(void) { signal(SIGXFSZ, SIG_IGN); }
+// Makes a signal also signal an event (linux_eventfd); -1 makes the signal have no effect.
 long linux_watch_signal(int signal, int event);
 
 // Waiting.
@@ -73,20 +81,20 @@ long linux_watch_signal(int signal, int event);
 static inline long linux_poll(struct pollfd *wanted, unsigned long count, int milliseconds) {
   return linux_result(poll(wanted, count, milliseconds));
 }
-// Takes an event's signals back; answers how many there were, or -EAGAIN for none.
-static inline long linux_event_take(int event) {
+// Clears an event's counter; returns its value, or -EAGAIN for 0.
+static inline long linux_eventfd_read(int event) {
   eventfd_t count;
   return eventfd_read(event, &count) < 0 ? -(long)errno : (long)count;
 }
 
 // Unix sockets.
 
-// A listening stream socket at that path, where a socket that nobody listens at any more is replaced; nonblocking.
+// Listens on a stream socket at this path, nonblocking; a socket without a listener is replaced.
 long linux_listen(const char *path);
-// The next client of a listening socket, nonblocking; -EAGAIN where there is none.
+// Accepts the next client, nonblocking; -EAGAIN if there is none.
 long linux_accept(int fd);
-// Two stream sockets that lead to each other.
-static inline long linux_socket_pair(int *first, int *second) {
+// Creates a pair of connected stream sockets.
+static inline long linux_socketpair(int *first, int *second) {
   int both[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both) < 0) return -(long)errno;
   *first = both[0];
@@ -97,20 +105,18 @@ static inline long linux_send(int fd, const void *from, size_t count) {
   return linux_result(send(fd, from, count, MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 static inline long linux_unlink(const char *path) { return linux_result(unlink(path)); }
-// Lets a process of its own, which keeps its rights, remove the Unix sockets at these paths when this process ends, however
-// it does, or when `linux_remove_sockets` says so; those that another process listens at stay. To be called while there is
-// nothing in memory that a fork(2) would cost much for, or must not have. Answers a descriptor.
-// `paths`: each ends with a zero byte, and the last is followed by another.
+// Starts a process, outside the sandbox, that removes the Unix sockets at these paths when this process ends or
+// `linux_remove_sockets` is called; sockets with a listener in another process stay. Must be called while the process
+// has little memory, which fork(2) copies, and none that the other process must not have. Returns a descriptor.
+// `paths`: each is terminated by a zero byte, and the list by another.
 long linux_socket_remover(const char *paths);
-// Has the sockets removed that are not listened at any more, and waits for that.
+// Removes the sockets that have no listener, and waits until this is done.
 void linux_remove_sockets(int remover);
 
 // KVM's devices: interrupt controllers and notifications (Documentation/virt/kvm/api.rst, devices/arm-vgic*.rst; for riscv64
 // arch/riscv/include/uapi/asm/kvm.h).
 
 enum linux_kvm_device_number {
-  LINUX_KVM_CAP_IOEVENTFD = 36,
-
   LINUX_KVM_DEV_TYPE_ARM_VGIC_V2 = 5,
   LINUX_KVM_DEV_TYPE_ARM_VGIC_V3 = 7,
   LINUX_KVM_DEV_TYPE_RISCV_AIA = 11,
@@ -138,7 +144,7 @@ enum linux_kvm_device_number {
   LINUX_KVM_IOEVENTFD_DATAMATCH = 1,
 };
 
-// struct kvm_interrupt's numbers (riscv64).
+// Values for struct kvm_interrupt (riscv64).
 static const uint32_t LINUX_KVM_INTERRUPT_SET = -1U;
 static const uint32_t LINUX_KVM_INTERRUPT_UNSET = -2U;
 

@@ -1,73 +1,67 @@
 import Machine
-import AppletABI
 import Platform
 
-/// Call 1: one byte for the console.
+/// Call 1: writes one byte to the console.
+@inline(never)
 func putCharacter(_ context: ExecCtx) throws(ExecError) {
-  // Now: another processor's call may stand there while the console's reader is waited for.
+  // Read a1 now: another CPU's call may be in the frame after a wait for the console's reader.
   let byte = UInt8(truncatingIfNeeded: context.a1)
-  try context.emit { console, giveUp throws(Errno) in try console.put(byte, giveUp: giveUp) }
+  try context.emit { console, mustStop throws(Errno) in try console.put(byte, mustStop: mustStop) }
 }
 
-/// Call 0x100: bytes for the console.
+/// Call 0x100: writes bytes to the console.
+@inline(never)
 func write(_ context: ExecCtx) throws(ExecError) {
   let count = context.a2
-  let result = try context.withBuffer(at: context.a1, count: count, for: .read) { bytes -> Result<Void, ExecError> in
-    do throws(ExecError) {
-      try context.emit { console, giveUp throws(Errno) in
-        try console.put(UnsafeRawBufferPointer(bytes), giveUp: giveUp)
-      }
-      return .success(())
-    } catch { return .failure(error) }
-  }
+  let result = try context.send(at: context.a1, count: count)
   context.ret(count)
   try result.get()
 }
 
 extension ExecCtx {
-  /// Sends output to the console. Where its reader is slow, a stop or a limit ends the wait.
+  /// Sends bytes of guest memory to the console.
+  /// - Returns: the error that kept them from being sent.
+  /// - Throws: the errors of `withBuffer`.
   @inline(__always)
-  func emit(_ body: (Console, Console.GiveUp) throws(Errno) -> Void) throws(ExecError) {
-    if let processors, !processors.others.isEmpty, let caller = processors.caller {
-      return try emitBeside(processors, caller, body)
+  func send(at address: UInt64, count: UInt64) throws(ExecError) -> Result<Void, ExecError> {
+    try withBuffer(at: address, count: count, for: .read) { bytes in
+      Result { () throws(ExecError) in
+        try emit { console, mustStop throws(Errno) in
+          try console.put(UnsafeRawBufferPointer(bytes), mustStop: mustStop)
+        }
+      }
     }
+  }
+
+  /// Sends output to the console. If its reader is slow, a stop or a limit ends the wait. One CPU at a time sends.
+  @inline(__always)
+  func emit(_ body: (Console, Console.MustStop) throws(Errno) -> Void) throws(ExecError) {
+    if let (program, cpu) = caller { return try emit(program, cpu, body) }
     var ending: ExecError?
     do throws(Errno) {
-      try body(console) {
-        do throws(ExecError) { try checkStops() } catch {
-          ending = error
-          return true
-        }
-        return false
-      }
+      try body(console) { isStopped(&ending) { () throws(ExecError) in try checkStops() } }
     } catch { throw ending ?? .output(error) }
   }
 
-  /// The same where other processors may be in the monitor: they are let in meanwhile, for a slow reader would keep them
-  /// waiting, and with them whoever stops the context. One at a time sends.
   @inline(never)
-  private func emitBeside(
-    _ processors: Processors, _ caller: RunControl, _ body: (Console, Console.GiveUp) throws(Errno) -> Void
+  private func emit(
+    _ program: ProgramMode, _ cpu: CPU, _ body: (Console, Console.MustStop) throws(Errno) -> Void
   ) throws(ExecError) {
-    try lettingOthersIn(processors, caller) { () throws(ExecError) in
-      func check() throws(ExecError) {
-        processors.monitor.acquire()
-        defer { processors.monitor.release() }
-        processors.caller = caller
-        try checkStops()
-      }
-      try processors.sending.take(check)
-      defer { processors.sending.giveBack() }
+    try unlocked(program, cpu, program.sending) { () throws(ExecError) in
       var ending: ExecError?
       do throws(Errno) {
-        try body(console) {
-          do throws(ExecError) { try check() } catch {
-            ending = error
-            return true
-          }
-          return false
-        }
+        try body(console) { isStopped(&ending) { () throws(ExecError) in try checkStops(on: cpu, program) } }
       } catch { throw ending ?? .output(error) }
     }
+  }
+
+  /// - Parameter ending: the stop or limit that `check` throws.
+  @inline(__always)
+  private func isStopped(_ ending: inout ExecError?, _ check: () throws(ExecError) -> Void) -> Bool {
+    do throws(ExecError) { try check() } catch {
+      ending = error
+      return true
+    }
+    return false
   }
 }

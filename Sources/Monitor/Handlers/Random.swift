@@ -1,23 +1,22 @@
-import Machine
 import AppletABI
 import CLinux
+import Machine
 import Platform
 
-/// Call 3: random bytes from the host's kernel.
+/// Call 3: returns random bytes of the host's kernel.
+@inline(never)
 func getrandom(_ context: ExecCtx) throws(ExecError) {
-  let result = try context.withBuffer(at: context.a1, count: context.a2, for: .write) { buffer in
-    Result { () throws(ExecError) in try fill(buffer, context) }
-  }
-  try result.get()
-}
-
-private func fill(_ buffer: UnsafeMutableRawBufferPointer, _ context: ExecCtx) throws(ExecError) {
-  var filled = 0
-  while filled < buffer.count {
-    // In pieces, so that a stop does not wait for a gigabyte.
+  let (address, count) = (context.a1, context.a2)
+  // Check the whole buffer before the first piece is written.
+  if count > ExecCtx.piece { try context.checkBuffer(at: address, count: count, for: .write) }
+  var filled: UInt64 = 0
+  repeat {
+    // In pieces, so that a stop need not wait for a gigabyte.
     if filled > 0 { try context.checkStopsInCall() }
-    let result = linux_getrandom(buffer.baseAddress! + filled, min(buffer.count - filled, 65536))
+    let result = try context.fill(at: address &+ filled, count: min(count - filled, ExecCtx.piece)) {
+      linux_getrandom($0.baseAddress, $0.count)
+    }
     if result == -Int(EINTR) { continue }
-    do { filled += try checked(result) } catch { throw .host(error) }
-  }
+    do { filled += UInt64(try checked(result)) } catch { throw .host(error) }
+  } while filled < count
 }

@@ -5,12 +5,14 @@ import KVM
 import Machine
 import Platform
 
-/// The devices of a Linux guest, while they are put together: each on the bus, in the machine's description, and on the I/O
-/// thread where it has a side towards the host.
+/// The devices of a Linux guest while the machine is created: each is added to the bus, to the machine's description
+/// and, if it polls descriptors of the host, to the I/O thread.
 struct LinuxDevices {
   private(set) var bus = MMIOBus()
   private(set) var description: MachineDescription
   private(set) var ports: VirtioPorts?
+  /// Set if the console's input is a terminal.
+  private(set) var terminal: RawTerminal?
   private let options: LinuxOptions
   private let memory: DeviceMemory
   private let interrupts: LinuxInterrupts
@@ -37,8 +39,8 @@ struct LinuxDevices {
     }
   }
 
-  /// Adds the serial port, the virtio console, and what is typed, which goes to one of the two.
-  /// - Parameter onQuit: called when the user presses the monitor's key to end the run.
+  /// Adds the serial port, the virtio console and the console's input, which goes to one of them.
+  /// - Parameter onQuit: called when the user types the monitor's escape sequence that ends the run.
   mutating func addConsoles(_ machine: borrowing VirtualMachine, onQuit: @escaping @Sendable () -> Void)
     throws(LinuxError)
   {
@@ -52,13 +54,17 @@ struct LinuxDevices {
     let console = VirtioConsole(
       output: output, memory: memory, interrupt: virtioLine(machine), complain: complain)
     try addVirtio(console, machine)
-    uart.onRoom = { loop.wake() }
-    console.onRoom = { loop.wake() }
+    uart.onSpace = { loop.wake() }
+    console.onSpace = { loop.wake() }
 
-    let isTerminal = linux_is_terminal(options.input)
+    let terminal = RawTerminal(options.input)
     let target: any ConsoleTarget = options.usesVirtioConsole ? console : uart
-    loop.add(ConsoleInput(descriptor: options.input, isTerminal: isTerminal, target: target, onQuit: onQuit))
-    guard isTerminal else { return }
+    loop.add(
+      ConsoleInput(
+        descriptor: options.input, isTerminal: terminal != nil, target: target, onQuit: onQuit,
+        onSuspend: { terminal?.suspend() }))
+    guard let terminal else { return }
+    self.terminal = terminal
     let input = options.input
     let resize: @Sendable () -> Void = {
       let size = linux_terminal_size(input)
@@ -67,7 +73,10 @@ struct LinuxDevices {
       }
     }
     resize()
-    do { loop.add(try SignalSource(SIGWINCH, kernel: kernel, onSignal: resize)) } catch { throw .host(error) }
+    do throws(Errno) {
+      loop.add(try SignalSource(SIGWINCH, kernel: kernel, onSignal: resize))
+      loop.add(try SignalSource(SIGCONT, kernel: kernel) { terminal.continued() })
+    } catch { throw .host(error) }
   }
 
   mutating func addEntropy(_ machine: borrowing VirtualMachine) throws(LinuxError) {
@@ -86,7 +95,7 @@ struct LinuxDevices {
       try addVirtio(device, machine)
       loop.add(device)
       do {
-        try machine.signal(device.event, onStoreOf: 0, at: window.lowerBound + VirtioDevice.notifyOffset)
+        try machine.signal(device.event, onStoreOf: 0, at: window.lowerBound + VirtioMMIO.notifyOffset)
       } catch { throw .kvm(error) }
     }
   }
@@ -95,6 +104,7 @@ struct LinuxDevices {
     guard !options.ports.isEmpty else { return }
     var ports: [GuestPort] = []
     for (number, port) in options.ports.enumerated() {
+      if ports.contains(where: { $0.name == port.name }) { throw .port(number, Errno(EEXIST)) }
       switch port.end {
       case .socket(let path):
         do { ports.append(try GuestPort(name: port.name, path: path, kernel: kernel)) } catch {
@@ -117,7 +127,7 @@ struct LinuxDevices {
 
   private var nextWindow: Range<UInt64> {
     let start = LinuxLayout.virtio + UInt64(description.virtio.count) * LinuxLayout.virtioStep
-    return start..<start + VirtioDevice.windowSize
+    return start..<start + VirtioMMIO.windowSize
   }
 
   private var nextInterrupt: UInt32 {
@@ -128,8 +138,8 @@ struct LinuxDevices {
     interrupts.line(nextInterrupt, of: machine)
   }
 
-  private mutating func addVirtio(_ device: VirtioDevice, _ machine: borrowing VirtualMachine) throws(LinuxError) {
-    bus.add(device, at: nextWindow)
+  private mutating func addVirtio(_ device: any VirtioDevice, _ machine: borrowing VirtualMachine) throws(LinuxError) {
+    bus.add(VirtioMMIO(device), at: nextWindow)
     description.virtio.append(
       .init(range: nextWindow, interrupt: .init(number: nextInterrupt, isEdge: true)))
   }

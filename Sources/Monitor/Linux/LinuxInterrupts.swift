@@ -4,23 +4,23 @@ import KVM
 import Machine
 import Platform
 
-/// A Linux guest's interrupt controller: the kernel's where the host has one for guests, a PLIC of our own elsewhere.
+/// A Linux guest's interrupt controller: the kernel's if the host provides one for guests, otherwise Swiftlet's PLIC.
 final class LinuxInterrupts {
-  /// As the device tree has it.
+  /// Its description for the device tree.
   let description: MachineDescription.InterruptController
-  /// nil where it is the kernel's.
+  /// nil if the kernel emulates the controller.
   let plic: PLIC?
   private let controller: InterruptController?
 
-  /// Makes the controller that is best for the host, when all processors exist.
+  /// Creates the best controller that the host supports. All vCPUs must exist.
   /// - Throws: `LinuxError.noInterruptController`, `.kvm`.
   init(
-    _ machine: borrowing VirtualMachine, _ processors: [LinuxRun.Processor], architecture: Architecture
+    _ machine: borrowing VirtualMachine, _ cpus: CPUSet, architecture: Architecture
   ) throws(LinuxError) {
     do throws(KVMError) {
       switch architecture {
-      case .arm64:
-        // The 32 private interrupts, and the shared ones in units of 32.
+      case .arm64, .aarch32:
+        // The 32 private interrupts, and the shared ones in multiples of 32.
         let count = 32 + (LinuxLayout.interrupts + 1)
         if let made = try machine.makeInterruptController(.gicV3) {
           try made.placeGICv3(
@@ -42,7 +42,7 @@ final class LinuxInterrupts {
         if let made = try machine.makeInterruptController(.aia) {
           let identities = try made.placeAIA(
             aplic: LinuxLayout.aplic, imsics: LinuxLayout.imsics, sources: LinuxLayout.interrupts,
-            vcpus: processors.count)
+            vcpus: cpus.count)
           try made.start()
           description = .aia(
             aplic: LinuxLayout.aplic, aplicSize: LinuxLayout.aplicSize, sources: LinuxLayout.interrupts,
@@ -50,8 +50,8 @@ final class LinuxInterrupts {
           controller = consume made
           plic = nil
         } else {
-          let wires = processors.map { $0.vcpu.externalInterrupt }
-          plic = PLIC(harts: processors.count) { hart, isSet in wires[hart].set(isSet) }
+          let wires = (0..<cpus.count).map { cpus[$0].vcpu.externalInterrupt }
+          plic = PLIC(harts: cpus.count) { hart, isSet in wires[hart].set(isSet) }
           description = .plic(base: LinuxLayout.plic, sources: PLIC.sources)
           controller = nil
         }
@@ -61,7 +61,7 @@ final class LinuxInterrupts {
     }
   }
 
-  /// The wire of an interrupt, by its number in the device tree.
+  /// The line of an interrupt, by its number in the device tree.
   func line(_ number: UInt32, of machine: borrowing VirtualMachine) -> any InterruptLine {
     if let plic { return plic.line(number) }
     let kind: InterruptController.Kind =

@@ -6,12 +6,13 @@ import KVM
 import Machine
 import Platform
 
-/// A machine that runs Linux: processors on threads of their own, interrupt controller, timer, consoles, disks, random
-/// numbers, and channels to programs on the host.
+/// A machine that runs Linux: CPUs on threads of their own, interrupt controller, timer, consoles, disks, an entropy
+/// device, and ports to programs on the host.
 ///
-/// Made from options, run once with `run()`, and stopped from any thread with `stop()`.
-public final class LinuxMachine: @unchecked Sendable {
-  private let processors: LinuxRun
+/// Made from options, run once with `run()`, and stopped from any thread through its `stopper`.
+public final class LinuxMachine {
+  private let cpus: CPUSet
+  private let ending: LinuxRun
   private let machine: VirtualMachine
   private let interrupts: LinuxInterrupts
   private let memory: DeviceMemory
@@ -19,51 +20,56 @@ public final class LinuxMachine: @unchecked Sendable {
   private let loop: IOLoop
   private let output: GuestOutput
   private let ports: VirtioPorts?
-  private let input: Int32
-  /// What the guest is told of its machine.
+  private let terminal: RawTerminal?
+  /// The machine, as the device tree describes it.
   public let description: MachineDescription
-  /// The flattened device tree that says so.
+  /// The flattened device tree.
   public let deviceTree: [UInt8]
 
-  /// Loads a kernel and makes a machine for it.
-  /// - Parameter complain: told, on any thread, of what the guest's drivers do wrong: a sentence, once a device.
-  /// - Throws: `LinuxError`. Nothing is left behind then.
+  /// Loads a kernel and creates a machine for it.
+  /// - Parameter complain: called, on any thread, with a sentence about each error of the guest's drivers, once for
+  ///   each device.
+  /// - Throws: `LinuxError`. All resources are released then.
   public init(
     _ options: LinuxOptions, system: borrowing System, architecture: Architecture,
     complain: @escaping @Sendable (String) -> Void
   ) throws(LinuxError) {
     let kernel = system.kernel
-    let (layout, memory) = try Self.load(
-      options, addressLimit: 1 << UInt64(system.addressBits(of: architecture)), architecture: architecture,
+    let (layout, memory, pageSize) = try Self.load(
+      options, addressLimit: 1 << UInt64(architecture.facts.defaultAddressBits), architecture: architecture,
       kernel: kernel)
-    // Four where the kernel does not say (api.rst 4.7).
-    let said = system.check(.maximumVCPUs)
-    let most = min(said > 0 ? said : 4, LinuxLayout.mostProcessors)
-    guard options.processors <= most else { throw .processors(most: most) }
+    let limit = min(system.maxCPUs, LinuxLayout.maxCPUs)
+    guard (1...limit).contains(options.cpus) else { throw .cpus(max: limit) }
     let machine: VirtualMachine
     do { machine = try system.makeVirtualMachine() } catch { throw .kvm(error) }
-    var vcpus: [LinuxRun.Processor] = []
+    let cpus: CPUSet
+    let described: MachineDescription.CPUs
+    var unsupported: UInt64?
     do throws(KVMError) {
+      if architecture.facts.kernelInjectsAborts { machine.forwardAccessesWithoutSyndrome() }
       try machine.setMemory(slot: 0, address: layout.memory.lowerBound, memory: memory.bytes)
-      for number in 0..<options.processors {
-        vcpus.append(LinuxRun.Processor(try machine.makeVCPU(number: number, architecture: architecture)))
+      cpus = try CPUSet(of: machine, count: options.cpus, stopEndsRun: true, architecture: architecture)
+      for setting in architecture.bootStart(entry: layout.kernel.lowerBound, deviceTree: layout.tree.lowerBound) {
+        try cpus.first.vcpu.setRegister(setting.id, setting.value)
       }
-      for setting in architecture.linuxStart(layout) { try vcpus[0].vcpu.setRegister(setting.id, setting.value) }
+      described = try cpus.first.vcpu.describe(count: cpus.count, architecture)
+      if let pageSize, !ARM64.hasPages(of: pageSize, idAA64MMFR0: try cpus.first.vcpu.register(ARM64.idAA64MMFR0)) {
+        unsupported = pageSize
+      }
     } catch { throw .kvm(error) }
-    let interrupts = try LinuxInterrupts(machine, vcpus, architecture: architecture)
-    let run = LinuxRun(processors: vcpus)
+    if let unsupported { throw .pageSize(unsupported) }
+    let interrupts = try LinuxInterrupts(machine, cpus, architecture: architecture)
+    let run = LinuxRun(cpus.control, architecture: architecture)
     let loop: IOLoop
     do throws(Errno) {
       _ = try checked(linux_kick_install())
       loop = try IOLoop(kernel: kernel)
     } catch { throw .host(error) }
     let output = GuestOutput(
-      descriptor: options.output, giveUp: { run.isOver }, onFailure: { run.fail(.output($0)) })
+      descriptor: options.output, mustStop: { run.isOver }, onFailure: { run.fail(.output($0)) })
 
-    let described: MachineDescription.Processors
-    do { described = try vcpus[0].vcpu.describe(count: vcpus.count, architecture) } catch { throw .kvm(error) }
     var description = MachineDescription(
-      architecture: architecture, kind: .linux, memory: [layout.memory], processors: described)
+      architecture: architecture, kind: .linux, memory: [layout.memory], cpus: described)
     description.hypervisor = .init(method: nil)
     try description.chosen.set(options, layout)
     var devices = LinuxDevices(
@@ -83,9 +89,10 @@ public final class LinuxMachine: @unchecked Sendable {
     deviceTree = Array(treeIn: UnsafeRawBufferPointer(tree))
     let deadline = options.deadline
     loop.setWatch { run.watch(until: deadline) }
-    run.onEnd = { loop.wake() }
+    run.control.onEnd { loop.wake() }
 
-    processors = run
+    self.cpus = cpus
+    ending = run
     self.machine = machine
     self.interrupts = interrupts
     self.memory = memory
@@ -93,11 +100,11 @@ public final class LinuxMachine: @unchecked Sendable {
     self.output = output
     bus = devices.bus
     ports = devices.ports
-    input = options.input
+    terminal = devices.terminal
     self.description = devices.description
   }
 
-  /// The interrupt controller, for messages.
+  /// The name of the interrupt controller, for messages.
   public var interruptControllerName: StaticString {
     switch interrupts.description {
     case .gicV2: "GICv2"
@@ -109,54 +116,54 @@ public final class LinuxMachine: @unchecked Sendable {
 
   deinit { Self.takeApart(loop, ports) }
 
-  /// Lets go of devices, which know the I/O loop as it knows them: their files are closed, their sockets removed.
+  /// Breaks the reference cycle between the devices and the I/O loop, closes their files and removes their sockets.
   private static func takeApart(_ loop: IOLoop, _ ports: VirtioPorts?) {
     loop.stop()
     ports?.close()
   }
 
-  /// Lets a signal stop the run; before it begins.
+  /// Makes a signal stop the run. Must be called before it begins.
   /// - Throws: the kernel's error.
   public func stop(on signal: Int32, kernel: any Kernel) throws(Errno) {
-    let run = processors
-    loop.add(try SignalSource(signal, kernel: kernel) { run.end(.stopped) })
+    let stopper = stopper
+    loop.add(try SignalSource(signal, kernel: kernel) { stopper.stop() })
   }
 
-  /// Runs the guest until it powers off, is stopped, or fails; the first processor on the calling thread. A terminal that is
-  /// the guest's console is in raw mode meanwhile.
+  /// Runs the guest until it powers off, is stopped or fails; CPU 0 on the calling thread. If the guest's console is a
+  /// terminal, it is in raw mode during the run.
   /// - Throws: `LinuxError`.
   public func run() throws(LinuxError) -> LinuxOutcome {
-    let terminal = RawTerminal(input)
-    defer { _ = terminal }
-    let (run, bus, output) = (processors, bus, output)
+    // Before the I/O thread begins, and after it has ended.
+    terminal?.makeRaw()
+    defer { terminal?.restore() }
+    let run = ending
+    guard let wasBlocked = cpus.first.entered() else { throw .running }
     do throws(Errno) { try loop.start() } catch { run.fail(.host(error)) }
-    var threads: [Thread] = []
-    for processor in run.processors.dropFirst() {
-      do throws(Errno) { threads.append(try Thread { run.serve(processor, bus: bus, output: output) }) } catch {
-        processor.control.ended()
-        run.fail(.host(error))
-      }
+    cpus.run {
+      run.serve($0, bus: bus, output: output)
+    } failed: {
+      run.fail(.host($0))
     }
-    run.serve(run.processors[0], bus: bus, output: output)
-    defer {
-      loop.stop()
-      // Nothing ends a wait for a reader any more.
-      output.flushAtOnce()
-      // Each has said its last word: what it holds it lets go of.
-      for thread in threads { thread.join() }
-    }
+    loop.stop()
+    cpus.first.left(wasBlocked: wasBlocked)
+    // Nothing ends a wait for the console's reader from here on.
+    output.flushAtOnce()
     return try run.result()
   }
 
-  /// Ends the run, wherever it is; from any thread.
-  public func stop() { processors.end(.stopped) }
+  /// Stops the machine from any thread.
+  public var stopper: Stopper { Stopper(control: cpus.control) }
 
-  // MARK: Making it
+  /// Ends the run. Other threads use the `stopper`.
+  public func stop() { stopper.stop() }
+
+  // MARK: Creation
 
   /// Lays out and fills the guest's memory.
+  /// - Returns: the memory, and the page size of the kernel if its header has it (arm64).
   private static func load(
     _ options: LinuxOptions, addressLimit: UInt64, architecture: Architecture, kernel: any Kernel
-  ) throws(LinuxError) -> (LinuxLayout, DeviceMemory) {
+  ) throws(LinuxError) -> (LinuxLayout, DeviceMemory, pageSize: UInt64?) {
     let image: KernelImage
     do { image = try KernelImage(path: options.kernel, architecture: architecture, kernel: kernel) } catch {
       throw .kernel(error)
@@ -177,13 +184,14 @@ public final class LinuxMachine: @unchecked Sendable {
       layout = try LinuxLayout(
         header: image.header, initrdSize: UInt64(initrdSize), size: options.memory, addressLimit: addressLimit)
     } catch { throw .layout(error, memory: options.memory) }
-    // What Linux writes of each page at its start is more than such a host has, whose kernel would kill this process.
-    let most = linux_host_memory()
-    guard options.memory <= most else { throw .hostMemory(most: most) }
+    // Linux writes to all of its memory descriptors when it starts: on a host with less memory, the OOM killer would
+    // end this process.
+    let hostMemory = linux_host_memory()
+    guard options.memory <= hostMemory else { throw .hostMemory(max: hostMemory) }
     let memory: DeviceMemory
     let page = linux_page_size()
     do {
-      // Blocks that a whole table of the host's maps: transparent huge pages, on either side.
+      // Ranges that fill a table of the host: transparent huge pages, in both stages.
       memory = try DeviceMemory(
         at: layout.memory.lowerBound, count: Int(layout.memory.upperBound - layout.memory.lowerBound),
         alignment: min(page * page / 8, 32 << 20), kernel: kernel)
@@ -194,31 +202,32 @@ public final class LinuxMachine: @unchecked Sendable {
       let result = linux_transfer(initrd.number, false, place.baseAddress, place.count, 0)
       guard result == place.count else { throw .initrd(Errno(result: result) ?? Errno(EIO)) }
     }
-    return (layout, memory)
+    return (layout, memory, image.header.pageSize)
   }
 
 }
 
 extension DeviceMemory {
-  /// The bytes of a part of the layout that this memory was made for.
+  /// The bytes of a range of the layout that this memory was made for.
   fileprivate func bytes(of range: Range<UInt64>) -> UnsafeMutableRawBufferPointer {
     guard let bytes = bytes(at: range.lowerBound, count: range.upperBound - range.lowerBound) else {
-      preconditionFailure("the layout's parts lie in its memory")
+      preconditionFailure("the layout's parts are in its memory")
     }
     return bytes
   }
 }
 
 extension MachineDescription.Chosen {
-  /// Fills in command line, initrd, and random numbers of the host's.
+  /// Writes command line, initrd and a random seed of the host.
   fileprivate mutating func set(_ options: LinuxOptions, _ layout: LinuxLayout) throws(LinuxError) {
-    bootArguments = options.commandLine
+    bootArguments = options.commandLine.osBytes
     if !layout.initrd.isEmpty { initrd = layout.initrd }
     rngSeed = [UInt8](repeating: 0, count: 64)
     var seed: UInt64 = 0
     let results = [
-      rngSeed.withUnsafeMutableBytes { room in uninterrupted { linux_getrandom(room.baseAddress, room.count) } },
-      withUnsafeMutableBytes(of: &seed) { room in uninterrupted { linux_getrandom(room.baseAddress, room.count) } },
+      rngSeed.withUnsafeMutableBytes { buffer in uninterrupted { linux_getrandom(buffer.baseAddress, buffer.count) } },
+      withUnsafeMutableBytes(of: &seed) { buffer in uninterrupted { linux_getrandom(buffer.baseAddress, buffer.count) }
+      },
     ]
     if let failed = results.first(where: { $0 < 0 }), let errno = Errno(result: failed) { throw .host(errno) }
     kaslrSeed = seed

@@ -1,106 +1,113 @@
 import Devices
 import KVM
+import Machine
 import Platform
-import Synchronization
 
-/// The processors of a Linux guest and how their run ends: the first who says so decides, whatever thread it is on.
-final class LinuxRun: @unchecked Sendable {
-  /// A vCPU, and what other threads do to it.
-  final class Processor: @unchecked Sendable {
-    let vcpu: VCPU
-    let control = RunControl()
-    init(_ vcpu: consuming VCPU) { self.vcpu = vcpu }
+/// How the run of a Linux guest ends. The first end counts, on whatever thread it occurs.
+///
+/// Sendable because of the locks of `ending` and of the run control.
+final class LinuxRun: Sendable {
+  let control: RunControl
+  private let architecture: Architecture
+  private let faultInterval: Int64
+  private let ending = Guarded<Result<LinuxOutcome, LinuxError>>(.success(.stopped))
+
+  /// - Parameter faultInterval: nanoseconds that an access fault takes a CPU at least (`injectAccessFault`).
+  init(_ control: RunControl, architecture: Architecture, faultInterval: Int64 = 100_000_000) {
+    self.control = control
+    self.architecture = architecture
+    self.faultInterval = faultInterval
   }
 
-  let processors: [Processor]
-  private let lock = Lock()
-  private let hasEnding = Atomic<Bool>(false)
-  private var outcome: LinuxOutcome?
-  private var error: LinuxError?
-  /// Called when the run has come to its end, on whatever thread; to be set before it begins.
-  var onEnd: (@Sendable () -> Void)?
-
-  init(processors: [Processor]) { self.processors = processors }
-
-  var isOver: Bool { hasEnding.load(ordering: .acquiring) }
+  var isOver: Bool { control.isEnding }
 
   /// Ends the run.
-  func end(_ outcome: LinuxOutcome) { end { self.outcome = outcome } }
+  /// - Parameter cpu: the CPU that the calling thread runs; nil for another thread.
+  func end(_ outcome: LinuxOutcome, on cpu: CPU? = nil) { end(.success(outcome), on: cpu) }
 
   /// Ends the run with an error.
-  func fail(_ error: LinuxError) { end { self.error = error } }
+  func fail(_ error: LinuxError, on cpu: CPU? = nil) { end(.failure(error), on: cpu) }
 
-  private func end(_ record: () -> Void) {
-    lock.withLock {
-      guard !isOver else { return }
-      record()
-      hasEnding.store(true, ordering: .releasing)
-      for processor in processors { processor.control.requestStop { processor.vcpu.requestExit() } }
-    }
-    onEnd?()
+  private func end(_ result: Result<LinuxOutcome, LinuxError>, on cpu: CPU?) {
+    control.end(by: cpu?.number) { ending.withLock { $0 = result } }
   }
 
-  /// Looks after the time, for the I/O thread: ends the run at its limit, and sees to it that all processors come back from one
-  /// that is over. A kick that came just before one began to wait for the output's reader had no effect: others follow.
-  /// - Parameter deadline: CLOCK_MONOTONIC nanoseconds; nil for none.
-  /// - Returns: when to be called again.
+  /// How the run ended, when all CPUs have returned.
+  func result() throws(LinuxError) -> LinuxOutcome { try ending.withLock { $0 }.get() }
+
+  /// Called by the I/O thread: ends the run at its deadline, and kicks CPUs that have not returned after the end.
+  /// - Parameter deadline: CLOCK_MONOTONIC time in nanoseconds; nil for none.
+  /// - Returns: when to call it again.
   func watch(until deadline: Int64?) -> Int64? {
     let now = Clock.monotonic
     if isOver {
-      for processor in processors { processor.control.wake { processor.vcpu.requestExit() } }
+      control.kickAll()
     } else {
       guard let deadline else { return nil }
       guard now >= deadline else { return deadline }
       end(.timeLimit)
     }
-    return now + 10_000_000
+    return now + RunControl.kickInterval
   }
 
-  /// Waits until no processor runs any more.
-  /// - Returns: how the run ended.
-  func result() throws(LinuxError) -> LinuxOutcome {
-    for processor in processors { _ = processor.control.waitForEnd(until: nil) }
-    return try lock.withLock { () throws(LinuxError) in
-      if let error { throw error }
-      return outcome ?? .stopped
-    }
-  }
-
-  /// Runs a processor on the calling thread until the run is over.
-  func serve(_ processor: Processor, bus: MMIOBus, output: GuestOutput) {
-    processor.control.began()
-    defer {
-      processor.vcpu.leave()
-      processor.control.ended()
-    }
-    while !isOver {
-      let exit: Exit
-      do { exit = try processor.vcpu.enter() } catch { return fail(.kvm(error)) }
-      switch exit {
-      case .mmio(let address, let length, let isWrite, let value):
-        if isWrite {
-          _ = bus.store(address, length: length, value: value)
-        } else {
-          // Where no device is, a bus without one reads as all ones.
-          processor.vcpu.completeLoad(bus.load(address, length: length) ?? .max)
+  /// Runs a CPU on the calling thread until the run ends.
+  func serve(_ cpu: CPU, bus: MMIOBus, output: GuestOutput) {
+    guard !isOver else { return }
+    do throws(LinuxError) {
+      try cpu.run { (exit) throws(LinuxError) -> Void? in
+        switch exit {
+        case .mmio(let address, let length, let isWrite, let value):
+          if isWrite {
+            _ = bus.store(address, length: length, value: value)
+          } else {
+            // A load from an address without a device returns all ones, as on a bus.
+            cpu.vcpu.completeLoad(bus.load(address, length: length) ?? .max)
+          }
+        case .interrupted: cpu.vcpu.clearExitRequest()
+        case .systemEvent(let type):
+          // Wait for the reader of the last output, as long as a limit or a stop can end the wait.
+          output.flush()
+          end(outcome(of: type, output: output), on: cpu)
+        // The kernel has answered SBI calls that it does not support.
+        case .sbi: break
+        case .accessWithoutSyndrome:
+          do throws(KVMError) { try cpu.vcpu.injectAbort() } catch { throw .kvm(error) }
+        default: throw .unexpectedExit(exit)
         }
-      case .interrupted: processor.vcpu.clearExitRequest()
-      case .systemEvent(let type):
-        // Its last words are waited for as all others, and while a limit or a stop can end the wait.
-        output.flush()
-        end(outcome(of: type, output: output))
-      // What the kernel does not answer itself, it has answered with "not supported".
-      case .sbi: continue
-      default: return fail(.unexpectedExit(exit))
+        return isOver ? () : nil
+      } failed: { (error) throws(LinuxError) in
+        guard error.isAccess else { throw .kvm(error) }
+        try injectAccessFault(cpu)
       }
-    }
+    } catch { fail(error, on: cpu) }
+    cpu.vcpu.leave()
   }
 
-  /// What the guest's last request means (KVM_SYSTEM_EVENT_…).
+  /// riscv64: raises an access fault in the guest: KVM cannot inject one.
+  private func injectAccessFault(_ cpu: CPU) throws(LinuxError) {
+    let pc: UInt64
+    let vector: UInt64
+    do throws(KVMError) {
+      pc = try cpu.vcpu.register(architecture.facts.programCounter)
+      vector = architecture.facts.kernelInjectsAborts ? pc : try cpu.vcpu.register(RISCV64.stvec) & ~3
+    } catch { throw .kvm(error) }
+    // Its vector would fault forever.
+    guard pc != vector else { throw .access(pc: pc) }
+    // KVM writes three lines into the host's kernel log for each.
+    _ = try? control.wait(cpu.number, for: -1, attention: -1, nanoseconds: faultInterval)
+    do throws(KVMError) {
+      let settings = RISCV64.accessFault(
+        pc: pc, status: try cpu.vcpu.register(RISCV64.sstatus), mode: try cpu.vcpu.register(RISCV64.mode),
+        vector: vector)
+      for setting in settings { try cpu.vcpu.setRegister(setting.id, setting.value) }
+    } catch { throw .kvm(error) }
+  }
+
+  /// The meaning of the guest's last request (KVM_SYSTEM_EVENT_…).
   private func outcome(of event: UInt32, output: GuestOutput) -> LinuxOutcome {
     switch event {
     case 1: .poweredOff
-    case 3: .panicked("it crashed")
+    case 3: .panicked("the guest reported a crash")
     default: output.panic.map { .panicked($0) } ?? .reset(isSilent: output.isSilent)
     }
   }

@@ -1,18 +1,18 @@
-// What the exerciser counts of its own process: allocations, descriptors, threads, mappings.
+// Counters of the process for the exerciser: allocations, descriptors, threads, mappings.
 #ifndef SWIFTLET_CEXERCISE_H
 #define SWIFTLET_CEXERCISE_H
 
-/// Calls of malloc and its kin that this thread has made so far.
+/// Number of calls of malloc and related functions by this thread.
 long exercise_allocations(void);
-/// Open descriptors.
+/// Number of open descriptors.
 long exercise_descriptors(void);
-/// Threads.
+/// Number of threads.
 long exercise_threads(void);
-/// Mapped run pages of vCPUs.
+/// Number of mapped run pages of vCPUs.
 long exercise_run_pages(void);
-/// KiB mapped without reservation, as guest memory is.
+/// KiB that are mapped without reservation, as guest memory is.
 long exercise_guest_memory(void);
-/// Makes reads and writes of a descriptor answer EAGAIN where they would wait; fcntl(2) is variadic.
+/// Makes a descriptor nonblocking; fcntl(2) is variadic.
 int exercise_nonblocking(int descriptor);
 
 #endif

@@ -1,5 +1,5 @@
-// Calls of the host's kernel beside KVM that a test can make fail: the program that this is linked to has its own versions of
-// the C library's functions, which hand on to the kernel.
+// Calls of the host's kernel other than KVM's that a test can make fail: the program has its own versions of these
+// functions of the C library, which call the kernel.
 #ifndef SWIFTLET_FAULTS_H
 #define SWIFTLET_FAULTS_H
 
@@ -15,31 +15,31 @@ enum host_call {
   HOST_SET_GROUP, HOST_SET_USER, HOST_VFORK, HOST_CALLS
 };
 
-/// Entries of a folder; -1 where it cannot be read.
-int count_entries(const char *folder);
+/// Number of entries of a directory; -1 if it cannot be read.
+int count_entries(const char *directory);
 /// Whether there is a child process, ended or not.
 bool has_children(void);
-/// Lets standard output go line by line, wherever it goes.
+/// Makes standard output line-buffered.
 void setvbuf_lines(void);
 
-/// From now on every call is noted; call `number` (from 0) of that kind fails with `error`, none where `error` is 0.
+/// Records every call from now on; call `number` (from 0) of that kind fails with `error`, or none if `error` is 0.
 void faults_begin(enum host_call call, long number, int error);
-/// Ends it. Answers how many calls there were.
+/// Ends this. Returns the number of calls.
 long faults_end(void);
-/// The kind of a call since `faults_begin`; HOST_CALLS where there is no such call.
+/// The kind of a call since `faults_begin`; HOST_CALLS if there is no such call.
 enum host_call faults_call(long number);
 const char *faults_name(enum host_call call);
 
-/// Runs a body in a process of its own, which ends with what the body answers. Answers that; 128 and a signal's number, or -1.
-/// A seccomp filter is not installed there: it is another architecture's.
+/// Runs a body in a process of its own, which exits with its result. Returns that; 128 plus a signal's number, or -1. A
+/// seccomp filter is not installed there, since it is for another architecture.
 int in_child(int (*body)(void));
-/// Whether the call that is to fail has come.
+/// Whether the call that is to fail has been made.
 bool has_failed(void);
 
-// A client of a daemon on the same thread, whose calls are its own affair and never fail for a plan. It does not wait.
+// A client of a daemon on the same thread, whose calls are not counted and never fail. It does not wait.
 long client_connect(const char *path);
 long client_send(int fd, const void *from, size_t count);
-/// -1 where nothing is there, 0 at the end.
+/// -1 if there is no data, 0 at the end.
 long client_receive(int fd, void *to, size_t count);
 void client_close(int fd);
 

@@ -1,14 +1,14 @@
-// libFuzzer's driver, where the program is linked with it (swift build --sanitize fuzzer).
+// libFuzzer's driver, if the program is linked with it (swift build --sanitize fuzzer).
 #ifndef SWIFTLET_FUZZ_H
 #define SWIFTLET_FUZZ_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/// Runs libFuzzer with LLVMFuzzerTestOneInput; answers -1 where the program has none.
+/// Runs libFuzzer with LLVMFuzzerTestOneInput; returns -1 if the program has none.
 int fuzz_run(int count, char **words);
 
-/// An empty file in memory (memfd_create); a descriptor, or -1.
+/// Creates an empty file in memory (memfd_create); returns a descriptor, or -1.
 int fuzz_memory_file(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* Arguments, and the numbers and regions that guests look up with them. */
+/* Arguments, and numbers and regions that they specify. */
 #include "applet.h"
 
 void arguments_load(struct arguments *arguments) {

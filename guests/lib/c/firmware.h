@@ -1,11 +1,15 @@
-/* What a program in system mode has below it: PSCI on arm64, SBI on riscv64, and further processors through them. */
+/* The firmware interface of a program in system mode: PSCI on arm64, SBI on riscv64, and the start of other CPUs. */
 #ifndef FIRMWARE_H
 #define FIRMWARE_H
 
 #include "applet.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #if defined(__aarch64__)
-/* Function ids of the Power State Coordination Interface (DEN 0022). */
+/* Function identifiers of the Power State Coordination Interface (DEN 0022). */
 #define PSCI_VERSION 0x84000000u
 #define PSCI_CPU_ON 0xc4000003u
 #define PSCI_SYSTEM_OFF 0x84000008u
@@ -40,7 +44,7 @@ static inline struct sbi_result sbi(uint64_t extension, uint64_t function, uint6
 }
 #endif
 
-/* Turns the machine off, or has it start anew. Comes back only where the monitor refuses. */
+/* Powers the VM off or resets it. Returns only if the monitor refuses. */
 static inline void machine_off(void) {
 #if defined(__aarch64__)
   psci(PSCI_SYSTEM_OFF, 0, 0, 0);
@@ -57,8 +61,12 @@ static inline void machine_reset(void) {
 #endif
 }
 
-/* Starts another processor, which calls the body with the argument, MMU and caches on as here, on a stack that ends at that
- * address; a body that returns leaves it waiting for ever. Answers what PSCI or SBI does: 0, or a negative number. */
+/* Starts another CPU, which calls the body with the argument, with MMU and caches on as here, on a stack that ends at this
+ * address. If the body returns, the CPU waits forever. Returns the result of PSCI or SBI: 0, or a negative number. */
 int64_t processor_start(uint64_t number, void (*body)(uint64_t), uint64_t argument, void *stack_end);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

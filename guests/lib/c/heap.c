@@ -1,15 +1,15 @@
-/* malloc, posix_memalign and free over the heap region: blocks that lie side by side, each with a header that knows its
- * own size and its left neighbour's, so that a freed block merges with free neighbours at once. Free blocks are in a
- * list, the first that fits is taken. Nothing is written beyond the last block in use, so that untouched pages of the
- * heap stay untouched. Not for more than one thread: an applet has one. */
+/* malloc and its relatives on the heap region: adjacent blocks, each with a header that has its own size and its left
+ * neighbor's, so that a freed block is merged with free neighbors at once. Free blocks are in a list, and the first that
+ * fits is used. Nothing is written after the last block in use, so that untouched pages of the heap stay untouched. Not
+ * thread-safe: an applet has one thread. */
 #include "applet.h"
 
-#define GRAIN 16 /* sizes and addresses are multiples of it, which leaves the sizes' low bits for USED */
+#define GRAIN 16 /* sizes and addresses are multiples of it, so that the sizes' low bits are free for USED */
 #define USED 1
 
 struct block {
-  size_t size; /* with the header; USED in bit 0 */
-  size_t left; /* size of the block that ends where this one begins, 0 for the first */
+  size_t size; /* including the header; USED in bit 0 */
+  size_t left; /* size of the preceding block, 0 for the first */
   /* Only in free blocks: */
   struct block *next;
   struct block *previous;
@@ -26,7 +26,7 @@ static size_t size_of(const struct block *block) {
   return block->size & ~(size_t)USED;
 }
 
-/* The neighbour to the right, NULL at the heap's end. */
+/* The right neighbor, NULL at the heap's end. */
 static struct block *right_of(const struct block *block) {
   uintptr_t address = (uintptr_t)block + size_of(block);
   return address < heap_end ? (struct block *)address : NULL;
@@ -56,7 +56,7 @@ static void list_remove(struct block *block) {
   }
 }
 
-/* Gives a block another size and tells its right neighbour. */
+/* Sets the size of a block, also in its right neighbour. */
 static void resize(struct block *block, size_t size, size_t used) {
   block->size = size | used;
   struct block *right = right_of(block);
@@ -65,7 +65,7 @@ static void resize(struct block *block, size_t size, size_t used) {
   }
 }
 
-/* Cuts a block in two that are not in the list and returns the right one, which begins size bytes behind the left. */
+/* Splits a block into two that are not in the list and returns the right one, which begins size bytes after the left. */
 static struct block *split(struct block *block, size_t size) {
   struct block *right = (struct block *)((uintptr_t)block + size);
   right->left = size;
@@ -88,7 +88,7 @@ static int heap_open(void) {
   return 1;
 }
 
-/* How far into a free block the header of an aligned one would be: nothing, or room for a block of its own. */
+/* Offset in a free block of the header of an aligned block: 0, or enough space for a block of its own. */
 static size_t lead_of(const struct block *block, size_t alignment) {
   uintptr_t payload = (uintptr_t)block + HEADER;
   uintptr_t aligned = (payload + alignment - 1) & ~(alignment - 1);
@@ -102,7 +102,7 @@ static void *allocate(size_t alignment, size_t size) {
   if (heap_end == 0 && !heap_open()) {
     return NULL;
   }
-  /* A size or an alignment beyond the heap's never fits; to say so here keeps the sums below from overflowing. */
+    /* A size or an alignment larger than the heap never fits, and could overflow the sums below. */
   if (size > heap_end - heap_start || alignment > heap_end - heap_start) {
     return NULL;
   }
@@ -134,6 +134,12 @@ void *malloc(size_t size) {
   return allocate(GRAIN, size);
 }
 
+void *calloc(size_t count, size_t size) {
+  size_t length;
+  void *pointer = __builtin_mul_overflow(count, size, &length) ? NULL : malloc(length);
+  return pointer != NULL ? memset(pointer, 0, length) : NULL;
+}
+
 int posix_memalign(void **result, size_t alignment, size_t size) {
   if (alignment < sizeof(void *) || (alignment & (alignment - 1)) != 0) {
     return 22; /* EINVAL */
@@ -142,14 +148,39 @@ int posix_memalign(void **result, size_t alignment, size_t size) {
   return *result != NULL ? 0 : 12; /* ENOMEM */
 }
 
-void free(void *pointer) {
-  if (pointer == NULL) {
-    return;
-  }
+/* The block that was allocated at that address. */
+static struct block *block_of(void *pointer) {
   struct block *block = (struct block *)((uintptr_t)pointer - HEADER);
   if ((uintptr_t)block < heap_start || (uintptr_t)block >= heap_end || (block->size & USED) == 0) {
     panic("free(%p): not allocated", pointer);
   }
+  return block;
+}
+
+void *realloc(void *pointer, size_t size) {
+  if (pointer == NULL) {
+    return malloc(size);
+  }
+  size_t present = size_of(block_of(pointer)) - HEADER;
+  if (size <= present && size >= present / 2) {
+    return pointer;
+  }
+  void *moved = malloc(size);
+  if (moved == NULL && size <= present) {
+    return pointer; /* a smaller block always fits where it is */
+  }
+  if (moved != NULL) {
+    memcpy(moved, pointer, size < present ? size : present);
+    free(pointer);
+  }
+  return moved;
+}
+
+void free(void *pointer) {
+  if (pointer == NULL) {
+    return;
+  }
+  struct block *block = block_of(pointer);
   block->size &= ~(size_t)USED;
   struct block *right = right_of(block);
   if (right != NULL && (right->size & USED) == 0) {

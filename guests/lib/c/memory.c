@@ -1,5 +1,5 @@
-/* The functions that compilers call by themselves. Words where both ends allow it, bytes elsewhere. Compiled with
- * -fno-builtin, or the compiler would turn each loop into a call of the very function it stands in. */
+/* The functions that compilers call implicitly. They copy words if both ends are aligned, bytes otherwise. Compiled with
+ * -fno-builtin; otherwise the compiler would replace each loop by a call of the function that contains it. */
 #include "applet.h"
 
 typedef uint64_t __attribute__((may_alias)) word;

@@ -1,10 +1,10 @@
-/* Time from the architectural counter, which costs no call; where the monitor keeps that from the applet, from a call. */
+/* Time from the architectural counter, without a call; or from a call if the applet has no access to the counter. */
 #include "applet.h"
 
 static inline uint64_t read_counter(void) {
   uint64_t count;
 #if defined(__aarch64__)
-  /* The barrier keeps the read from being done early (DDI 0487, D12.2.2). */
+    /* The barrier prevents an early read (DDI 0487, D12.2.2). */
   __asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(count)::"memory");
 #else
   __asm__ volatile("rdtime %0" : "=r"(count)::"memory");
@@ -12,7 +12,7 @@ static inline uint64_t read_counter(void) {
   return count;
 }
 
-/* Nanoseconds a tick, times 2^32; 0 before the first use, where kept from the counter too. */
+/* Nanoseconds per tick, times 2^32; 0 before the first use, and if the counter may not be read. */
 static uint64_t scale;
 static uint64_t first_count;
 static int64_t first_time;
@@ -21,16 +21,16 @@ static int is_asked;
 static void begin(void) {
   is_asked = 1;
   uint64_t frequency = (uint64_t)applet_counter();
-  /* Beyond that the scale would lose its meaning: no such counter exists. */
+    /* With a higher frequency the scale would lose precision: no such counter exists. */
   if (frequency == 0 || frequency > 1000000000ull << 8) {
     return;
   }
-  /* The moment of the call is known as well as the two looks at the counter are close: an applet that loses the processor
-   * between them tries again, a few times. */
+    /* The accuracy is the time between the two reads of the counter around the call. If the applet is preempted between them, it
+     * tries again, a few times. */
   uint64_t closest = UINT64_MAX;
   for (int i = 0; i < 8 && closest > frequency / 10000; i++) {
     uint64_t before = read_counter();
-    int64_t time = applet_nanotime();
+    int64_t time = applet_monotonic();
     uint64_t distance = read_counter() - before;
     if (distance < closest) {
       closest = distance;
@@ -46,7 +46,7 @@ int64_t nanotime(void) {
     begin();
   }
   if (scale == 0) {
-    return applet_nanotime();
+    return applet_monotonic();
   }
   return first_time + (int64_t)((unsigned __int128)(read_counter() - first_count) * scale >> 32);
 }

@@ -1,4 +1,4 @@
-/* What fault guests do to addresses: one plain load, store or jump each, that the compiler neither drops nor judges. */
+/* Accesses of fault guests: single loads, stores and jumps that the compiler neither removes nor diagnoses. */
 #ifndef PROBE_H
 #define PROBE_H
 
@@ -19,14 +19,14 @@ static inline void jump(uint64_t address) {
   ((void (*)(void))address)();
 }
 
-/* The instruction that returns from a function, as code to plant where none may run. */
+/* The return instruction, as code to store where execution is not allowed. */
 #if defined(__aarch64__)
 #define RETURN_INSTRUCTION 0xd65f03c0u
 #elif defined(__riscv)
 #define RETURN_INSTRUCTION 0x00008067u
 #endif
 
-/* The first address past the applet's memory: there the monitor's own pages begin. */
+/* The first address past the applet's memory, where the monitor's own pages start. */
 static inline uint64_t memory_end(void) {
   struct applet_region stack = region_of_use(APPLET_USE_STACK);
   return stack.start + stack.length;

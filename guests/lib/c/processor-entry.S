@@ -1,4 +1,4 @@
-/* The first instructions of another processor, handed a struct start (processor.c): in x0 (arm64), a1 (riscv64). */
+/* The first instructions of another CPU, with the address of a struct start (processor.c) in x0 (arm64), a1 (riscv64). */
 #ifdef SYSTEM_MODE
   .section .text.processor_entry, "ax", %progbits
   .globl processor_entry
@@ -38,6 +38,10 @@ processor_entry:
   sfence.vma
   li t0, 1 << 13 /* floating point in its initial state */
   csrs sstatus, t0
+  .option push
+  .option norelax
+  lla gp, __global_pointer$
+  .option pop
   ld sp, 0(a1)
   mv s0, zero
   ld a0, 16(a1)

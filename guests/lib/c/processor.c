@@ -1,8 +1,8 @@
-/* Starting another processor: it begins with the MMU off, and takes over what this one has set. */
+/* Starts another CPU: it begins with the MMU off, and gets the settings of this CPU. */
 #ifdef SYSTEM_MODE
 #include "firmware.h"
 
-/* What processor-entry.S reads, in this order. On arm64 with its caches off. */
+/* Read by processor-entry.S, in this order. On arm64 with its caches off. */
 struct start {
   uint64_t stack;
   uint64_t body;
@@ -23,7 +23,7 @@ int64_t processor_start(uint64_t number, void (*body)(uint64_t), uint64_t argume
   __asm__("mrs %0, ttbr0_el1" : "=r"(start->registers[2]));
   __asm__("mrs %0, vbar_el1" : "=r"(start->registers[3]));
   __asm__("mrs %0, sctlr_el1" : "=r"(start->registers[4]));
-  __asm__ volatile("dc cvac, %0\n\tdsb sy" : : "r"(start) : "memory"); /* 64 bytes, on a line of their own */
+  __asm__ volatile("dc cvac, %0\n\tdsb sy" : : "r"(start) : "memory"); /* 64 bytes, a whole cache line */
   uint64_t mpidr = (number & 0xf) | (number >> 4 & 0xff) << 8 | (number >> 12 & 0xff) << 16;
   return psci(PSCI_CPU_ON, mpidr, (uint64_t)processor_entry, (uint64_t)start);
 #elif defined(__riscv)

@@ -1,9 +1,9 @@
-/* putchar, which Embedded Swift's own print calls for every byte: collected, so that a line costs one call. */
+/* putchar, which Embedded Swift's own print calls for every byte. Output is collected, so that a line needs one call. */
 #include "applet.h"
 
 static struct text line;
 
-void before_exit(void) {
+void flush_output(void) {
   text_flush(&line);
 }
 

@@ -3,7 +3,7 @@
 #define SECOND (1000 * 1000 * 1000) /* ns */
 
 size_t rpc_receive(char *buffer, size_t size, size_t piece) {
-  int64_t deadline = 0; /* from the first time that nothing waits: an answer at once costs no look at the clock */
+  int64_t deadline = 0; /* set when there is no response yet: an immediate one needs no read of the clock */
   size_t length = 0;
   while (length == 0 || buffer[length - 1] != '\n') {
     size_t room = size - length;
@@ -16,7 +16,7 @@ size_t rpc_receive(char *buffer, size_t size, size_t piece) {
     } else if (count < 0) {
       panic("the monitor answered %ld instead of a length", count);
     } else {
-      int64_t now = applet_nanotime();
+      int64_t now = applet_monotonic();
       if (deadline == 0) {
         deadline = now + SECOND;
       } else if (now > deadline) {

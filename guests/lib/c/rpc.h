@@ -4,12 +4,20 @@
 
 #include "applet.h"
 
-/* The test server's method, called with one parameter. Its answer is the parameter. */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A call of the method RPC.Echo, which returns its parameter. */
 #define RPC_ECHO(id) "{\"method\":\"RPC.Echo\",\"params\":[\"hello\"],\"id\":" id "}\n"
 
-/* Reads the next response into the buffer, at most piece bytes a call, and ends it with a zero byte instead of its
- * newline. Waits for one second, then panics, as it does about a response that does not fit. Returns its length. What
- * a call hands over behind the newline would be lost: with more than one response on the way, piece must be 1. */
+/* Reads the next response into the buffer, at most piece bytes for each call, and replaces its newline by a zero byte.
+ * Returns its length. Panics after one second, and if a response does not fit. Bytes after the newline that a call returns
+ * are lost: if more than one response is pending, piece must be 1. */
 size_t rpc_receive(char *buffer, size_t size, size_t piece);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

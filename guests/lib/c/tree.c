@@ -1,4 +1,4 @@
-/* Reads the flattened device tree (Devicetree Specification, chapter 5). It comes from the monitor, which is trusted. */
+/* Reads the flattened device tree (Devicetree Specification, chapter 5). It comes from the monitor, which the guest trusts. */
 #include "applet.h"
 
 #define BEGIN_NODE 1
@@ -18,7 +18,7 @@ static int same(const char *a, const char *b) {
   return *a == *b;
 }
 
-/* How much of the path the node's name takes up, 0 where it is another's. */
+/* Length of the part of the path that matches the node's name, 0 if it does not match. */
 static size_t taken(const char *path, const char *name) {
   size_t length = 0;
   for (; path[length] != 0 && path[length] != '/'; length++) {
@@ -36,7 +36,7 @@ const void *tree_property(const void *tree, const char *path, const char *name, 
   }
   const char *token = start + big(start + 8);
   const char *strings = start + big(start + 12);
-  const char *rest = path; /* what is left of the path behind the nodes that were entered on it */
+  const char *rest = path; /* the rest of the path after the nodes that were entered */
   unsigned depth = 0;      /* of the node that is looked at */
   unsigned matched = 0;    /* depth down to which the path has been followed */
   for (;;) {
@@ -58,7 +58,7 @@ const void *tree_property(const void *tree, const char *path, const char *name, 
         return NULL;
       }
       if (matched > depth) {
-        return NULL; /* the way led into a node that has no such child */
+        return NULL; /* the matched node has no such child */
       }
     } else if (kind == PROPERTY) {
       uint32_t size = big(token);

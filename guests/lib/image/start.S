@@ -1,9 +1,9 @@
-/* The first instructions of an image that `swiftlet run --linux` starts: the header that Linux's boot protocols ask for
+/* The first instructions of an image that `swiftlet run --linux` starts: the header that Linux's boot protocols require
  * (Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot-image-header.rst), then main(device tree, 0), with
- * translation off. Another processor is started at processor_entry with its number: main's second argument. An exception
- * turns the machine off, and so does main's end. */
+ * the MMU off. Another CPU is started at processor_entry with its number, which is main's second argument. An exception shuts
+ * the system down, and so does the end of main. */
 #define STACK 4096
-/* From the beginning of memory to the image: what is there can be spoiled. */
+/* Offset of the image from the start of memory. The memory before it may be overwritten. */
 #define OFFSET 0x600000
 
   .section .head, "ax", %progbits

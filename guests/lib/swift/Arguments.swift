@@ -1,5 +1,4 @@
-/// Fetches the applet's arguments with one call and hands them to the body, on whose caller's stack they are. Those
-/// behind the first 1,024 bytes are cut off.
+/// Gets the applet's arguments with one call and passes them to the body. They are on the stack, truncated to 1,024 bytes.
 public func withArguments<Result>(_ body: (borrowing Arguments) -> Result) -> Result {
   withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 8) { bytes in
     let size = (try? Calls.arguments(into: bytes)) ?? 0
@@ -35,6 +34,12 @@ public struct Arguments: ~Copyable {
       let argument = UnsafeBufferPointer(rebasing: bytes[start..<end(of: start)])
       return _overrideLifetime(Span(_unsafeElements: argument), borrowing: self)
     }
+  }
+
+  /// An argument as a string, on the heap; nil past the last.
+  public func string(at index: Int) -> String? {
+    guard index < count else { return nil }
+    return self[index].withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
   }
 
   private func end(of start: Int) -> Int {

@@ -1,6 +1,6 @@
-/// What applets look for in arguments and responses.
+/// Parsing of arguments and responses.
 extension Span where Element == UInt8 {
-  /// What follows the prefix, or nil where the bytes do not begin with it.
+  /// The bytes after the prefix, or nil if they do not start with it.
   @_lifetime(copy self)
   public func after(_ prefix: StaticString) -> Span<UInt8>? {
     let length = prefix.utf8CodeUnitCount
@@ -11,7 +11,7 @@ extension Span where Element == UInt8 {
     return extracting(length...)
   }
 
-  /// What stands between the two texts, each where it is first found, or nil.
+  /// The bytes between the first occurrences of two texts, or nil.
   @_lifetime(copy self)
   public func between(_ start: StaticString, _ end: StaticString) -> Span<UInt8>? {
     for index in indices {
@@ -23,7 +23,7 @@ extension Span where Element == UInt8 {
     return nil
   }
 
-  /// The number that the bytes are in decimal, or nil.
+  /// The value of a decimal number, or nil.
   public var decimal: UInt64? {
     guard count > 0 else { return nil }
     var value: UInt64 = 0

@@ -1,6 +1,6 @@
 import CApplet
 
-/// An errno value that a call from 0x100 on has answered.
+/// An errno value that a call from 0x100 on has returned.
 public struct CallError: Error, Equatable {
   public let errno: Int64
 
@@ -9,10 +9,10 @@ public struct CallError: Error, Equatable {
   }
 }
 
-/// The monitor's calls, one function each; applet_abi.h says what they do. Addresses outside the applet's own memory
-/// end it, so buffers are taken as such.
+/// The monitor's calls, one function each; applet_abi.h defines them. An address outside the applet's own memory ends the
+/// applet, so these functions take buffers.
 public enum Calls {
-  /// Ends the applet, after what `print` holds back is written.
+  /// Exits, after what `print` has buffered is written.
   public static func exit(_ status: Int32) -> Never {
     CApplet.exit(status)
   }
@@ -21,10 +21,13 @@ public enum Calls {
     applet_put_character(CChar(bitPattern: character))
   }
 
-  /// Nanoseconds of the host's monotonic clock; without a call where the applet may read the counter.
+  /// Nanoseconds of the host's monotonic clock; without a call if the applet may read the counter.
   public static func nanotime() -> Int64 {
     CApplet.nanotime()
   }
+
+  /// Nanoseconds since 1970, UTC.
+  public static func timeOfDay() -> Int64 { applet_nanotime() }
 
   public static func random(into bytes: UnsafeMutableRawBufferPointer) {
     applet_getrandom(bytes.baseAddress, bytes.count)
@@ -34,7 +37,7 @@ public enum Calls {
     applet_rpc_request(request.baseAddress, request.count)
   }
 
-  /// The number of response bytes placed in the buffer, 0 when none wait.
+  /// The number of response bytes placed in the buffer, 0 if no response is pending.
   public static func receiveRPC(into bytes: UnsafeMutableRawBufferPointer) -> Int {
     Int(applet_rpc_response(bytes.baseAddress, bytes.count))
   }
@@ -64,7 +67,7 @@ public enum Calls {
     return Region(region)
   }
 
-  /// The size in bytes of all arguments, of which as many are copied as fit.
+  /// The size in bytes of all arguments; as many bytes as fit are copied.
   public static func arguments(into bytes: UnsafeMutableRawBufferPointer) throws(CallError) -> Int {
     Int(try checked(applet_arguments(bytes.assumingMemoryBound(to: CChar.self).baseAddress, bytes.count)))
   }

@@ -1,10 +1,10 @@
 import CApplet
 
-/// The flattened device tree that the applet was given.
+/// The applet's flattened device tree.
 public struct DeviceTree {
   private let start: UnsafeRawPointer
 
-  /// nil where the monitor gave it none.
+  /// nil if the monitor has passed none.
   public init?() {
     guard let region = Region.first(.deviceTree), let start = UnsafeRawPointer(bitPattern: UInt(region.start)) else {
       return nil
@@ -12,7 +12,7 @@ public struct DeviceTree {
     self.start = start
   }
 
-  /// A property's bytes, numbers being big-endian; nil where there is none. They stay where they are.
+  /// A property's bytes in the tree; numbers are big-endian. nil if there is none.
   /// - Parameter path: of its node, without unit addresses: "/memory".
   public func property(_ name: StaticString, of path: StaticString) -> UnsafeBufferPointer<UInt8>? {
     var length = 0
@@ -20,13 +20,13 @@ public struct DeviceTree {
     return UnsafeBufferPointer(start: value.assumingMemoryBound(to: UInt8.self), count: length)
   }
 
-  /// Hands the body the arguments that the tree tells, all of them; what a tree of the user's says may differ from the call.
+  /// Passes the body all arguments in the tree. In a tree that the user supplied they may differ from those of the call.
   public func withArguments<Result>(_ body: (borrowing Arguments) -> Result) -> Result {
     let empty = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
     return body(Arguments(bytes: property("swiftlet,arguments", of: "/hypervisor") ?? empty))
   }
 
-  /// A static string has a zero byte behind it, and stays.
+  /// A static string ends with a zero byte and is never freed.
   private static func text(_ string: StaticString) -> UnsafePointer<CChar> {
     UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)
   }

@@ -1,4 +1,4 @@
-/// Writes what the body puts together, and a terminator: with one call, if it is not longer than 512 bytes.
+/// Writes the text that the body builds, and a terminator: with one call if it has at most 512 bytes.
 public func print(terminator: StaticString = "\n", _ body: (inout Text) -> Void) {
   withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Text.capacity) { bytes in
     guard let start = bytes.baseAddress else { return }
@@ -20,7 +20,7 @@ public func print(_ text: String, terminator: StaticString = "\n") {
   print(terminator: terminator) { $0.write(text) }
 }
 
-/// Says why on the console and ends the applet with status 134, which is what a shell shows for an abort.
+/// Prints a message on the console and exits with status 134, which is what a shell reports for an abort.
 public func panic(_ message: StaticString) -> Never {
   print {
     $0.write("panic: ")

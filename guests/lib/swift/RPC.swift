@@ -1,7 +1,7 @@
-/// JSON-RPC 1.0 with the monitor. Calls wait for their answers, so that one response at most is on its way.
+/// JSON-RPC 1.0 with the monitor. Calls wait for their responses, so that there is at most one.
 public enum RPC {
-  /// Sends a request, which is a line of JSON, and hands its response to the body, without the newline. False where
-  /// none has come within a second, or it is longer than 512 bytes.
+  /// Sends a request, which is a line of JSON, and passes its response to the body, without the newline. Returns false if there
+  /// is none within a second, or it is longer than 512 bytes.
   public static func call(_ request: StaticString, _ body: (Span<UInt8>) -> Void) -> Bool {
     Calls.sendRPC(UnsafeRawBufferPointer(start: request.utf8Start, count: request.utf8CodeUnitCount))
     return withUnsafeTemporaryAllocation(byteCount: 512, alignment: 8) { bytes in
@@ -12,12 +12,25 @@ public enum RPC {
     }
   }
 
+  /// Reads the rest of a response that is too long, so that the next one is that of the next call.
+  private static func discardLine(_ bytes: UnsafeMutableRawBufferPointer) {
+    var last: UInt8 = 0
+    while last != UInt8(ascii: "\n") {
+      let count = Calls.receiveRPC(into: bytes)
+      if count == 0 { return }
+      last = bytes[count - 1]
+    }
+  }
+
   /// The length of the response with its newline.
   private static func receive(into bytes: UnsafeMutableRawBufferPointer) -> Int? {
     var length = 0
     var deadline: Int64?
     while length == 0 || bytes[length - 1] != UInt8(ascii: "\n") {
-      guard length < bytes.count else { return nil }
+      if length == bytes.count {
+        discardLine(bytes)
+        return nil
+      }
       let count = Calls.receiveRPC(into: UnsafeMutableRawBufferPointer(rebasing: bytes[length...]))
       guard count == 0 else {
         length += count

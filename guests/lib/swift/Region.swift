@@ -1,13 +1,13 @@
 import CApplet
 
-/// A run of the applet's memory with one kind of access.
+/// A range of the applet's memory with one kind of access.
 public struct Region {
-  /// enum applet_region_use; values that are not listed may come with later monitors.
+  /// enum applet_region_use; later monitors may add values.
   public enum Use: UInt64 {
     case image, heap, stack, added, deviceTree
   }
 
-  /// The address of the first byte, and that of the first behind the region.
+  /// The address of the first byte, and of the first byte after the region.
   public let start: UInt64
   public let end: UInt64
   public let isReadable: Bool
@@ -24,7 +24,7 @@ public struct Region {
     use = Use(rawValue: region.use)
   }
 
-  /// The first region of that use.
+  /// The first region with this use.
   public static func first(_ use: Use) -> Region? {
     var index: UInt64 = 0
     while let region = try? Calls.region(index) {

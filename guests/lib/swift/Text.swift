@@ -1,9 +1,11 @@
-/// Text on its way to the console, kept on the stack of the `print` that made it, and written with one call: when it is
-/// full, at `flush`, and when that `print` ends. No allocation.
+import CApplet
+
+/// Console output in a buffer on the stack of the `print` that made it. It is written with one call when it is full, by
+/// `flush`, and at the end of that `print`. It makes no allocation.
 ///
-/// It holds a pointer and not its bytes, because the compiler copies an array inside a struct for every look at it.
+/// It has a pointer instead of an array, because the compiler copies an array in a struct at each access.
 public struct Text: ~Copyable {
-  /// Bytes that it holds at most before it writes them.
+  /// The number of bytes that it buffers.
   static var capacity: Int { 512 }
 
   private let bytes: UnsafeMutablePointer<UInt8>
@@ -13,9 +15,11 @@ public struct Text: ~Copyable {
     self.bytes = bytes
   }
 
-  /// A console that cannot be written to leaves nobody to tell.
+  /// Errors are ignored: there is no other place to report them.
   public mutating func flush() {
     if count > 0 {
+      // What the standard library's print has collected comes first.
+      flush_output()
       try? Calls.write(UnsafeRawBufferPointer(start: bytes, count: count))
       count = 0
     }
@@ -33,7 +37,7 @@ public struct Text: ~Copyable {
     write(Span(_unsafeStart: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
-  /// Disfavored, so that a literal is a StaticString and costs neither allocation nor Unicode.
+  /// Disfavored, so that a literal is a StaticString, which needs neither allocation nor Unicode tables.
   @_disfavoredOverload
   public mutating func write(_ text: String) {
     for character in text.utf8 {

@@ -1,0 +1,2 @@
+/* The same in T32 instructions. */
+#include "aarch32.c"
