@@ -1,0 +1,3 @@
+module swiftlet/applet
+
+go 1.24
