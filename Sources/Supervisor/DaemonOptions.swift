@@ -45,6 +45,8 @@ public struct DaemonOptions {
   /// Nanoseconds in which an unprivileged connection must make its first call, complete a call, and read an error after
   /// which it is closed.
   var clientTimeout: Int64 = 30_000_000_000
+  /// Maximum size of the images in pieces that have not been started yet, of all users, in bytes. One user may have half of it.
+  var uploadLimit = 64 << 20
   /// The version of Swiftlet, for org.varlink.service.GetInfo.
   public var version = ""
 

@@ -9,10 +9,6 @@ final class Upload {
   let descriptor: OwnedFD
   fileprivate(set) var count = 0
 
-  /// Maximum size of the images of one user, and of all users, that have not been started yet, in bytes.
-  static let maxBytes = 32 << 20
-  static let maxTotal = 64 << 20
-
   init() throws(Errno) {
     descriptor = OwnedFD(
       adopting: Int32(truncatingIfNeeded: try checked(linux_memfd_create("swiftlet-image"))), kernel: LinuxKernel())
@@ -29,12 +25,13 @@ extension Daemon {
       if connection.user.isTrusted ? other === connection : other.user === connection.user { own += count }
       if !other.user.isTrusted { total += count }
     }
-    guard own <= Upload.maxBytes else {
+    let limit = options.uploadLimit
+    guard own <= limit / 2 else {
       throw .hostFailure(
-        "an image that is sent in pieces has at most \(Upload.maxBytes >> 20) MiB, together with others of its user")
+        "an image that is sent in pieces has at most \(limit >> 21) MiB, together with others of its user")
     }
-    guard total <= Upload.maxTotal || connection.user.isTrusted else {
-      throw .hostFailure("the images that clients are sending have \(Upload.maxTotal >> 20) MiB: try again later")
+    guard total <= limit || connection.user.isTrusted else {
+      throw .hostFailure("the images that clients are sending have \(limit >> 20) MiB: try again later")
     }
     do throws(Errno) {
       let upload: Upload

@@ -83,6 +83,7 @@ struct ControlGroupTests {
         board, "limits changed while it runs",
         """
         swiftlet start -n one --cpu-percent 100 --input --memory 32M touch.elf 4
+        until swiftlet logs one | grep -q touch; do usleep 20000; done
         limit one '{"cpu_percent":50,"threads":7,"process_memory":8388608}'
         cat $box/applet-one/cpu.max $box/applet-one/pids.max $box/applet-one/memory.max
         limit one '{"process_memory":1}'

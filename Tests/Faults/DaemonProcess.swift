@@ -24,6 +24,7 @@ enum DaemonProcess {
     options.applets = linux_getenv("DAEMON_APPLETS").map { String(cString: $0) }
     options.client = linux_getenv("DAEMON_CLIENT").map { String(cString: $0) } ?? options.client
     if let timeout = number("DAEMON_PATIENCE") { options.clientTimeout = Int64(timeout) * 1_000_000 }
+    if let bytes = number("DAEMON_UPLOADS") { options.uploadLimit = Int(bytes) }
     do throws(DaemonFailure) { try Daemon(options).run() } catch {
       Log(format: .text).write(.error, "failed", [("reason", error.description)])
       return ExitCode.host.rawValue

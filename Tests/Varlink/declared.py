@@ -39,7 +39,7 @@ class Declared(Daemon):
         return done.stdout.splitlines()
 
     def says(self, text, count=1):
-        wait_until(lambda: sum(text in line for line in self.lines()) >= count, text, 30)
+        wait_until(lambda: sum(text in line for line in self.lines()) >= count, text, 60)
 
     def pid(self, name):
         return (self.applet(name) or {}).get("pid")
@@ -229,7 +229,7 @@ def test_the_directory_of_the_daemon():
             daemon.remove(name)
         os.rmdir(daemon.applets)
         daemon.reload()
-        wait_until(lambda: daemon.names() == [], "an empty list", 30)
+        wait_until(lambda: daemon.names() == [], "an empty list", 60)
 
 
 def test_a_daemon_that_ends_meanwhile():
@@ -241,7 +241,7 @@ def test_a_daemon_that_ends_meanwhile():
         stop(daemon)
         daemon.start()
         for number in range(20):
-            daemon.comes_to(f"a{number}", "running", 30)
+            daemon.comes_to(f"a{number}", "running", 60)
         # Reloads in quick succession leave no client.
         for _ in range(3):
             daemon.reload()

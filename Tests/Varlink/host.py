@@ -31,7 +31,7 @@ class Daemon:
             os.unlink(notify)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         listener.bind(notify)
-        listener.settimeout(20)
+        listener.settimeout(60)
         self.notify = listener
         self.log = open(os.path.join(DIRECTORY, "log"), "w+")
         # Freed memory that the address sanitizer keeps counts as the daemon's.
@@ -46,7 +46,7 @@ class Daemon:
 
     def __exit__(self, kind, *_):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0 or kind
+        assert self.process.wait(60) == 0 or kind
         assert kind or self.notify.recv(100) == b"STOPPING=1"
 
     def lines(self):
@@ -67,7 +67,7 @@ class Daemon:
 
 def connect():
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.connect(SOCKET)
     return connection
 
@@ -304,7 +304,7 @@ def socket_activation():
         ["sh", "-c", f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" daemon --state "$1"', PROGRAM, os.path.join(DIRECTORY, "state2")],
         preexec_fn=hand_over, close_fds=False, stderr=subprocess.DEVNULL)
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.connect(path)
     connection.sendall(INFO)
     assert read_message(connection)["parameters"]["product"] == "swiftlet"
@@ -312,12 +312,12 @@ def socket_activation():
     process.send_signal(signal.SIGHUP)
     assert connection.recv(1) == b""
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.connect(path)
     connection.sendall(INFO)
     assert read_message(connection)["parameters"]
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def reload(daemon):

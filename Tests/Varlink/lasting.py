@@ -20,13 +20,13 @@ def client(daemon, *words):
 
 def result(process):
     # Its input stays open until it has ended.
-    process.wait(20)
+    process.wait(60)
     return process.returncode, process.stdout.read(), process.stderr.read()
 
 
 def stop(daemon):
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(60) == 0
 
 
 def test_ends_of_the_daemon_and_of_users():
@@ -217,10 +217,10 @@ def test_commands_over_a_reload():
         script = RUNNING + f"echo one; until [ -e {go} ]; do sleep 0.05; done; echo two\n"
         script += "echo '{\"code\":7,\"status\":7,\"reason\":\"exited with status 7\"}' >&6\n"
         daemon.run("one", script)
-        daemon.run("two", HANGING)
+        two = daemon.run("two", HANGING)
         wait, logs, attach, events, stops = (
             client(daemon, *words) for words in
-            [("wait", "one"), ("logs", "-f", "one"), ("attach", "one"), ("events",), ("stop", "-g", "5s", "two")])
+            [("wait", "one"), ("logs", "-f", "one"), ("attach", "one"), ("events",), ("stop", "-g", "60s", "two")])
         wait_until(lambda: connections(daemon) >= 8, "the clients")
         for _ in range(2):
             daemon.reload()
@@ -230,6 +230,7 @@ def test_commands_over_a_reload():
         assert result(wait) == (7, "", ""), wait
         assert result(logs) == (0, "one\ntwo\n", ""), logs
         assert result(attach)[:2] == (7, "one\ntwo\n"), attach
+        os.kill(two, signal.SIGKILL)
         assert result(stops) == (0, "", "")
         assert events.poll() is None
         stop(daemon)
