@@ -86,7 +86,8 @@ long linux_kept_image(const char *path, int64_t *bytes) {
   if (lstat(path, &status) < 0) return -(long)errno;
   if (!S_ISREG(status.st_mode)) return -EINVAL;
   *bytes = status.st_size;
-  return status.st_mode & 0200 ? -EBUSY : 0;
+  // A power failure may have kept the mode and not the data.
+  return status.st_mode & 0200 || status.st_size == 0 ? -EBUSY : 0;
 }
 
 long linux_chown(const char *path, unsigned user, unsigned group) {
@@ -106,10 +107,12 @@ int64_t linux_mtime(const char *path) {
 long linux_readdir(const char *path, void (*entry)(const char *name, void *context), void *context) {
   DIR *directory = opendir(path);
   if (!directory) return -(long)errno;
-  for (struct dirent *found; (found = readdir(directory));)
+  struct dirent *found;
+  while (errno = 0, found = readdir(directory))
     if (strcmp(found->d_name, ".") != 0 && strcmp(found->d_name, "..") != 0) entry(found->d_name, context);
+  int error = errno;
   closedir(directory);
-  return 0;
+  return -(long)error;
 }
 
 long linux_write_only(int fd) {

@@ -14,11 +14,33 @@ static bool set_address(struct sockaddr_un *address, const char *path) {
   return true;
 }
 
+// The same for a path of any length: if it is too long, the socket is named through its directory, which is opened. *directory is
+// the descriptor, otherwise -1.
+static long set_long_address(struct sockaddr_un *address, const char *path, int *directory) {
+  *directory = -1;
+  if (set_address(address, path)) return 0;
+  const char *name = strrchr(path, '/');
+  char above[4096];
+  if (!name || strlen(name) > 64 || (size_t)(name - path) >= sizeof above) return -ENAMETOOLONG;
+  memcpy(above, path, (size_t)(name - path));
+  above[name - path] = 0;
+  *directory = open(*above ? above : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (*directory < 0) return -(long)errno;
+  snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d%s", *directory, name);
+  return 0;
+}
+
 long linux_listen_at(const char *path, unsigned mode) {
   struct sockaddr_un address;
-  if (!set_address(&address, path)) return -ENAMETOOLONG;
+  int directory;
+  long result = set_long_address(&address, path, &directory);
+  if (result < 0) return result;
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return -(long)errno;
+  if (fd < 0) {
+    result = -(long)errno;
+    if (directory >= 0) close(directory);
+    return result;
+  }
   mode_t before = umask(~mode & 0777);
   int failed = bind(fd, (struct sockaddr *)&address, sizeof address) < 0;
   struct stat status;
@@ -31,19 +53,22 @@ long linux_listen_at(const char *path, unsigned mode) {
   if (!failed) failed = listen(fd, 128) < 0;
   int error = errno;
   umask(before);
+  if (directory >= 0) close(directory);
   if (failed) close(fd);
   return failed ? -(long)error : fd;
 }
 
 long linux_connect(const char *path, bool wait) {
   struct sockaddr_un address;
-  if (!set_address(&address, path)) return -ENAMETOOLONG;
+  int directory;
+  long result = set_long_address(&address, path, &directory);
+  if (result < 0) return result;
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
-  if (fd < 0) return -(long)errno;
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
-  int error = errno;
-  close(fd);
-  return -(long)error;
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) result = -(long)errno;
+  if (directory >= 0) close(directory);
+  if (result == 0) return fd;
+  if (fd >= 0) close(fd);
+  return result;
 }
 
 void linux_shutdown_write(int fd) { shutdown(fd, SHUT_WR); }
@@ -71,7 +96,8 @@ long linux_peer(int fd, int *pid, unsigned *user, unsigned *group) {
 
 bool linux_peer_in_group(int fd, unsigned group) {
   enum { PEERGROUPS = 59 };  // SO_PEERGROUPS, since Linux 4.13
-  gid_t groups[256];
+  // As many as a process may have (NGROUPS_MAX); the daemon has one thread.
+  static gid_t groups[65536];
   socklen_t size = sizeof groups;
   if (getsockopt(fd, SOL_SOCKET, PEERGROUPS, groups, &size) < 0) return false;
   for (size_t index = 0; index < size / sizeof groups[0]; index++)

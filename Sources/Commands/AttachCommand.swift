@@ -28,7 +28,11 @@ private func attach(to name: String, _ arguments: AppletArguments) throws(Failur
     }
     if wanted[1].revents != 0 { input.receive() }
     if wanted[2].revents != 0 { try end.receive() }
-    if requests.isGone { requests = try arguments.connect() }
+    if requests.isGone, input.waits {
+      // The console tells whether another daemon comes.
+      guard let another = try? arguments.connect() else { continue }
+      requests = another
+    }
     try input.send(to: name, requests)
   }
 }
@@ -61,6 +65,9 @@ private struct InputSource {
       return
     }
     switch reply.error {
+    // It is being started again: the call is repeated.
+    case "org.swiftlet.Control.WrongState" where ["starting", "waiting"].contains(reply.parameters.text("state")):
+      return
     // It has ended, as its console will show, and may have been removed.
     case "org.swiftlet.Control.WrongState", "org.swiftlet.Control.NoSuchApplet":
       isDone = true

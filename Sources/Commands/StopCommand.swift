@@ -32,7 +32,10 @@ func remove(_ arguments: AppletArguments) throws(Failure) -> Int32 {
       _ = try accepted(stopped, of: "Stop")
     }
     // One that was started with --rm is gone.
-    _ = try removed(name, arguments.connect())
+    let again = try arguments.connect()
+    try again.send("Remove", named(name))
+    let last = try again.next()
+    if last.error != "org.swiftlet.Control.NoSuchApplet" { _ = try accepted(last, of: "Remove") }
   }
 }
 

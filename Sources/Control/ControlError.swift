@@ -82,6 +82,7 @@ extension Reply {
     let applet = name.printable()
     let advice =
       switch method {
+      case "Start": "stop it first"
       case "Remove": "stop it first, or use swiftlet rm -f \(applet)"
       case "Stop", "Kill": "it has ended already; swiftlet restart \(applet) starts it again"
       case "StartAgain": "it was stopped meanwhile; swiftlet restart \(applet) starts it again"

@@ -96,7 +96,10 @@ public enum Architecture: Sendable {
   ) throws(Failure) {
     switch self {
     case .arm64: try ARM64.secureStart(layout, set)
-    case .riscv64: try RISCV64.start(layout, status: RISCV64.statusUser, set)
+    case .riscv64:
+      // Linux since 5.17 may allow it at first.
+      try set(counterAccess(isAllowed: false))
+      try RISCV64.start(layout, status: RISCV64.statusUser, set)
     case .aarch32: try ARM64.secureStart(layout, sctlr: AArch32.sctlr, set)
     }
   }

@@ -20,7 +20,7 @@ extension ExecCtx {
 
   /// Runs the context and answers its calls until it exits, is stopped, or an error occurs.
   /// - Returns: how it ended. A context that was stopped can be run again: an interrupted call is repeated. Output of
-  ///   such a call that was not written is lost.
+  ///   such a call that was not written is lost if the context is secure; a non-secure one repeats the whole call.
   /// - Throws: `ExecError`. A context that has exceeded a limit can be run again in the same way; after a fault it
   ///   continues with the instruction that raised it.
   public func run() throws(ExecError) -> Outcome {
@@ -38,9 +38,10 @@ extension ExecCtx {
   /// sixty KVM requests for registers, which a secure one has in its trap frame; PSCI and SBI calls are answered
   /// without returning, and so are accesses that `accessHandler` permits.
   /// - Throws: `ExecError` for a stop, a limit, or a failure; an exception of the applet is an event.
-  ///   `.host(.notSupported)` for a non-secure context with several CPUs.
+  ///   `.host(.notSupported)` for a non-secure context with several CPUs, and for one with shadows, which only `run` enters.
   @discardableResult
   public func exec() throws(ExecError) -> Event {
+    guard applet?.lockstep == nil else { throw .host(.notSupported) }
     let wasBlocked = try begin()
     defer { end(wasBlocked) }
     do throws(ExecError) {
@@ -69,10 +70,10 @@ extension ExecCtx {
   ///
   /// Must not be called during `run`.
   /// - Returns: nil at a call; how it ended if the VM of a non-secure context is powered off or reset.
-  /// - Throws: `ExecError` for any other exception, a stop, or a limit; `.host(.notSupported)` for a non-secure context
-  ///   with several CPUs.
+  /// - Throws: `ExecError` for any other exception, a stop, or a limit; `.host(.notSupported)` as `exec`.
   @discardableResult
   public func schedule() throws(ExecError) -> Outcome? {
+    guard applet?.lockstep == nil else { throw .host(.notSupported) }
     let wasBlocked = try begin()
     defer { end(wasBlocked) }
     do throws(ExecError) {

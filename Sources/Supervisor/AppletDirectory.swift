@@ -79,6 +79,13 @@ struct AppletDirectory {
     return false
   }
 
+  /// Whether one of the files is empty or missing.
+  func isEmpty(_ name: String) -> Bool {
+    do throws(Errno) { return linux_size(try open(name, O_RDONLY | O_NONBLOCK).number) == 0 } catch {
+      return error == Errno.noEntry
+    }
+  }
+
   /// Opens or creates one of the files.
   func open(_ name: String, _ flags: Int32) throws(Errno) -> OwnedFD {
     let number = try checked(linux_open(file(name), flags | O_CLOEXEC | O_NOFOLLOW, 0o600))

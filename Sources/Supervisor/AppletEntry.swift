@@ -115,7 +115,10 @@ final class AppletEntry {
     if let end = phase.end { members.append(JSONMember("ended", .integer(end.at))) }
     members.append(JSONMember("restarts", .integer(configuration.restarts)))
     if let end = phase.end { members.append(JSONMember("end", end.run.json)) }
-    if let declared = request.declared { members.append(JSONMember("declared", declared.json)) }
+    if var declared = request.declared {
+      if configuration.isExpected { declared.version = "" }
+      members.append(JSONMember("declared", declared.json))
+    }
     if case .waiting(_, let until) = phase {
       let left = max(until - Clock.monotonic, 0) / 1_000_000
       members.append(JSONMember("next_start", .integer(Daemon.wallClock + left)))

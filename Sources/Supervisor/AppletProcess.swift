@@ -11,6 +11,8 @@ final class AppletProcess {
   /// Whether it is a child of this process, which it may not be after a take-over. The ID of a child is not reused
   /// before it is reaped.
   let isChild: Bool
+  /// Whether an earlier daemon started it, and may have stopped it.
+  let isTakenOver: Bool
   /// Its pidfd (pidfd_open(2)), to wait for it and to signal it; nil if no descriptor was available.
   private(set) var descriptor: OwnedDescriptor?
   /// The requested stop; nil for none.
@@ -23,13 +25,14 @@ final class AppletProcess {
     /// The CLOCK_MONOTONIC time in nanoseconds at which the process is killed; nil when it has been.
     var killAt: Int64?
     /// What the last request wants after the end of the process.
-    var next = Next.end
+    var next: Next
   }
 
-  /// What follows a requested end.
-  enum Next { case end, restart }
+  /// What follows: what a client has requested, or nothing, because the daemon itself ends the process.
+  enum Next { case end, restart, unrequested }
 
-  init(_ identity: ProcessIdentity, in directory: AppletDirectory, isChild: Bool) {
+  init(_ identity: ProcessIdentity, in directory: AppletDirectory, isChild: Bool, isTakenOver: Bool = false) {
+    self.isTakenOver = isTakenOver
     self.identity = identity
     self.directory = directory
     self.isChild = isChild
@@ -69,12 +72,13 @@ final class AppletProcess {
 
   /// Kills it; if no descriptor is available, tries again at `next`.
   func kill(orAgainAt next: Int64) {
-    stop = Stop(killAt: signal(SIGKILL) ? nil : next, next: stop?.next ?? .end)
+    stop = Stop(killAt: signal(SIGKILL) ? nil : next, next: stop?.next ?? .unrequested)
   }
 
   /// Records that it must stop, and is to be killed at `end`, or earlier if an earlier time was set.
   func beginStop(killAt end: Int64, then next: Next) {
-    stop = Stop(killAt: min(stop?.killAt ?? .max, end), next: next)
+    stop = Stop(
+      killAt: min(stop?.killAt ?? .max, end), next: next == .unrequested ? stop?.next ?? .unrequested : next)
   }
 }
 
@@ -84,6 +88,8 @@ final class StartReport {
   private(set) var descriptor: OwnedDescriptor?
   /// Why the start failed; nil if no failure is known.
   private(set) var failure: ControlError?
+  /// Whether a client starts an applet again that had ended for good: if that fails, it is not tried again.
+  var isLastAttempt = false
   private var buffer = MessageBuffer()
 
   init(_ descriptor: OwnedDescriptor) { self.descriptor = descriptor }

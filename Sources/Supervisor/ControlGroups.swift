@@ -54,17 +54,21 @@ struct ControlGroups {
     return group
   }
 
+  /// Moves this process out of the group, into one of its own below it. What it starts from then on is not in the group either.
+  func leave() throws(Errno) {
+    guard try ControlGroup(path: root).words(of: "cgroup.procs").contains("\(linux_getpid())") else { return }
+    let own = ControlGroup(path: root + "/" + Self.ownName)
+    try own.make()
+    try own.add(linux_getpid())
+  }
+
   /// Enables the controllers for child groups, when the first one is created.
   private func prepare() throws(Errno) {
     let top = ControlGroup(path: root)
     let enabled = try top.words(of: "cgroup.subtree_control")
     let missing = controllers.filter { !enabled.contains($0) }
     guard !missing.isEmpty else { return }
-    if try top.words(of: "cgroup.procs").contains("\(linux_getpid())") {
-      let own = ControlGroup(path: root + "/" + Self.ownName)
-      try own.make()
-      try own.add(linux_getpid())
-    }
+    try leave()
     for controller in missing { try top.write("cgroup.subtree_control", "+" + controller) }
   }
 }
@@ -192,8 +196,11 @@ extension Daemon {
       if let group = applet.configuration.cgroup { return try group.set(limits) }
       guard let groups, let process = applet.phase.process else { return }
       let group = try groups.make(for: applet.name)
+      do throws(Errno) { try group.add(process.pid) } catch {
+        group.remove()
+        throw error
+      }
       applet.configuration.controlGroup = group.path
-      try group.add(process.pid)
       try group.set(limits)
     } catch { throw groupFailure(error) }
   }

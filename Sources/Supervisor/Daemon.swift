@@ -82,6 +82,8 @@ public final class Daemon {
     } else {
       groups = ControlGroups.delegated()
     }
+    // Before the first child. An error occurs again, and is reported, at the first limit.
+    try? groups?.leave()
     try Self.makeDirectories(options.state)
     // Before changing any file of applets, or a socket that may belong to another daemon.
     lock = try Self.lock(options)
@@ -103,7 +105,7 @@ public final class Daemon {
     let limited = String(cString: linux_lift_limits())
     if !limited.isEmpty { log.write(.warning, "limited", [("limits", limited)]) }
     adopt()
-    takeOver()
+    try takeOver()
     // The signals of children that ended during a reload went to the earlier program.
     reap()
   }
@@ -325,7 +327,8 @@ public final class Daemon {
     else { return }
     let now = Clock.monotonic
     let share = max(shutdownDeadline - now, 0) / Int64(applets.filter { $0.phase.isAlive }.count)
-    requestStop(of: youngest, process, killAt: min(now + max(share, 1_000_000_000), shutdownDeadline))
+    let end = min(now + max(share, 1_000_000_000), shutdownDeadline)
+    requestStop(of: youngest, process, killAt: end, then: .unrequested)
   }
 
   private func takeTimers() {

@@ -150,7 +150,14 @@ extension Daemon {
       if applet.waiters.contains(where: { if case .start = $0.what { true } else { false } }) {
         return startFailed(applet, end, report.failure, isStopping: process.stop != nil)
       }
-      if process.stop?.next != .restart { restartFailed(applet, report.failure ?? .hostFailure(end.run.reason)) }
+      // After a stop without a failure, finish() answers with the state.
+      if process.stop.map({ $0.next != .restart && report.failure != nil }) ?? true {
+        restartFailed(applet, report.failure ?? .hostFailure(end.run.reason))
+      }
+      if report.isLastAttempt, process.stop == nil {
+        counters.failed += 1
+        return finish(applet, end, .failed, willRestart: false)
+      }
     }
     if process.stop?.next == .restart, shutdownDeadline == nil { return startAgain(applet, after: end) }
     if process.stop != nil || end.run.isStopped {
@@ -189,6 +196,11 @@ extension Daemon {
       return end
     }
     if let record = applet.directory.read("end"), var end = RunEnd(record: record) {
+      // A compromised process cannot say that it was stopped: it would be started again at once.
+      if end.isStopped, let process = applet.phase.process, process.stop == nil, !process.isTakenOver {
+        end.isStopped = false
+        try? applet.directory.write("end", end.record)
+      }
       if end.code == ExitCode.host.rawValue, let limit = applet.configuration.request.guest.limits.threads,
         applet.configuration.cgroup?.isOutOfThreads == true
       {
@@ -272,10 +284,11 @@ extension Daemon {
     _ applet: AppletEntry, _ end: AppletEntry.End, _ final: AppletEntry.Final, willRestart: Bool = true
   ) {
     let willRestart = willRestart && shutdownDeadline != nil && applet.configuration.request.restart.when != .no
+    let isRequested = applet.phase.process?.stop?.next == .end
     applet.phase = .ended(end, final)
     publish(final == .failed || final == .lost ? .warning : .info, final.rawValue, applet.name, end.run.reason)
     if !willRestart, final != .lost { disableRestarts(of: applet) }
-    if final == .stopped, !willRestart, shutdownDeadline != nil { expectStart(of: applet) }
+    if final == .stopped, !willRestart, !isRequested, shutdownDeadline != nil { expectStart(of: applet) }
     answerEnd(of: applet, end.run)
     for connection in connections {
       if case .console(let reader)? = connection.pending, reader.entry === applet {

@@ -31,7 +31,7 @@ extension Daemon {
   /// Records that a declared applet is to be started when its declaration is applied the next time, unless it is stopped meanwhile.
   func expectStart(of applet: AppletEntry) {
     guard applet.configuration.request.declared != nil else { return }
-    applet.configuration.request.declared?.version = ""
+    applet.configuration.isExpected = true
     // Without the record, it stays as it is until its declaration is changed.
     try? applet.directory.write("configuration", applet.configuration.json)
   }

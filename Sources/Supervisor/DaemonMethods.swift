@@ -358,7 +358,8 @@ extension Daemon {
   /// Consoles have grown: their readers are served with all other clients.
   func takeChanges() {
     var watches = [Int32](repeating: 0, count: 256)
-    while linux_inotify_read(watcher.number, &watches, Int32(watches.count)) > 0 {}
+    // Once: applets that never stop writing must not hold up clients.
+    _ = linux_inotify_read(watcher.number, &watches, Int32(watches.count))
   }
 
   private func metrics() -> JSONValue {

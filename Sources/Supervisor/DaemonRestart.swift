@@ -19,7 +19,9 @@ extension Daemon {
       wait(connection, applet, .restart(image: image))
       requestStop(of: applet, process, killAt: Clock.monotonic + grace, then: .restart)
     case .waiting, .ended:
+      let hasEnded = applet.phase.hasEnded
       try launchAgain(applet, sent: image)
+      if case .starting(_, let report) = applet.phase { report.isLastAttempt = hasEnded }
       wait(connection, applet, .restart(image: nil))
     }
   }

@@ -27,8 +27,13 @@ extension Daemon {
 
   /// Finds the applets of an earlier daemon. Those with a running process are managed from here on; for the others the
   /// end is determined.
-  func takeOver() {
-    for name in AppletDirectory.names(in: options.state) where AppletName.isValid(name) { takeOver(name) }
+  /// - Throws: `DaemonFailure` if the state directory cannot be read: running applets would be forgotten.
+  func takeOver() throws(DaemonFailure) {
+    let names: [String]
+    do throws(Errno) { names = try directoryNames(options.state) } catch {
+      throw DaemonFailure("\(options.state): cannot be read: \(error.description)")
+    }
+    for name in names where AppletName.isValid(name) { takeOver(name) }
     applets.sort { $0.configuration.started.time < $1.configuration.started.time }
     // After all files have been read, because no descriptors may be left then.
     watchProcesses()
@@ -49,8 +54,8 @@ extension Daemon {
     let directory = AppletDirectory(state: options.state, name: name)
     var (configuration, process, failure) = Self.records(of: name, directory)
     configuration.started.enter(boot: boot)
-    // An incomplete start.
-    if failure == Errno(ENOENT), process == nil { return directory.remove() }
+    // An incomplete start. If a power failure has left an applet's configuration empty, it has values and is kept.
+    if failure == Errno(ENOENT), process == nil, directory.isEmpty("values") { return directory.remove() }
     if let failure {
       // Its state is unknown, so it is neither restarted nor removed.
       log.write(.error, "unreadable", [("name", name), ("reason", failure.description)])
@@ -60,7 +65,7 @@ extension Daemon {
     // A stop was recorded in one way or the other.
     if configuration.keepsImage, directory.image == nil { configuration.disableRestarts() }
     if let process {
-      let running = AppletProcess(process, in: directory, isChild: linux_is_child(process.pid))
+      let running = AppletProcess(process, in: directory, isChild: linux_is_child(process.pid), isTakenOver: true)
       let applet = AppletEntry(configuration, in: directory, .running(running))
       applets.append(applet)
       publish(.info, "taken over", name, "pid \(process.pid)")
@@ -86,7 +91,7 @@ extension Daemon {
     }
     // What is declared is started at each boot. No client has to be told later: this is not recorded.
     if applet.phase.hasEnded, boot != nil, configuration.started.boot != boot {
-      applet.configuration.request.declared?.version = ""
+      applet.configuration.isExpected = true
     }
   }
 

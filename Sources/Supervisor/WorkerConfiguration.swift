@@ -16,6 +16,8 @@ struct WorkerConfiguration: Equatable {
   var history: Int64 = 256 << 10
   /// The restart policy of an applet that was stopped or has ended for good: `request.restart` is `no` then. nil before.
   var stoppedPolicy: RestartPolicy?
+  /// Whether it is declared, and to be started when its declaration is applied the next time, though that has not changed.
+  var isExpected = false
   /// Number of restarts before this run.
   var restarts: Int64 = 0
   /// Start time of this run.
@@ -47,6 +49,7 @@ struct WorkerConfiguration: Equatable {
   mutating func renew() {
     request.restart = policy
     stoppedPolicy = nil
+    isExpected = false
     restarts = 0
   }
 
@@ -62,6 +65,7 @@ struct WorkerConfiguration: Equatable {
     if let user { members.append(JSONMember("user", .integer(Int64(user)))) }
     if let group { members.append(JSONMember("group", .integer(Int64(group)))) }
     if let stoppedPolicy { members.append(JSONMember("stopped_policy", stoppedPolicy.json)) }
+    if isExpected { members.append(JSONMember("expected", .bool(true))) }
     if keepsImage { members.append(JSONMember("image_kept", .bool(true))) }
     if let maxImageSize { members.append(JSONMember("image_room", .integer(maxImageSize))) }
     if let controlGroup { members.append(JSONMember("control_group", .string(controlGroup))) }
@@ -81,6 +85,7 @@ struct WorkerConfiguration: Equatable {
       self.history = history
       isSandboxed = value["sandbox"] != .bool(false)
       isLogJSON = value["log_json"] == .bool(true)
+      isExpected = value["expected"] == .bool(true)
       keepsImage = value["image_kept"] == .bool(true)
       hasLogPrefix = value["log_prefix"] == .bool(true)
       if let policy = try parameters.object("stopped_policy") { stoppedPolicy = try RestartPolicy(policy) }

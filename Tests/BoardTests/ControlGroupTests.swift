@@ -161,7 +161,10 @@ struct ControlGroupTests {
         ../files/delegate $unit $unit\(below) /bin/swiftlet daemon --socket $SWIFTLET_SOCKET --state $state 2>>$log &
         daemon=$!
         until swiftlet metrics >/dev/null 2>&1; do usleep 20000; done
+        # Applets without a limit are not in the group, either.
+        swiftlet start -n two loop.elf
         swiftlet start -n one --cpu-percent 20 --process-memory 64M --threads 5 loop.elf
+        swiftlet update --cpu-percent 30 two; cat $unit/applet-two/cpu.max
         cd $unit/applet-one; cat cpu.max memory.max memory.oom.group pids.max
         [ $(cat $unit/daemon/cgroup.procs) = $daemon ] && echo the daemon has a group of its own
         kill $daemon; wait $daemon; echo $?
@@ -169,7 +172,9 @@ struct ControlGroupTests {
         rmdir $unit/daemon $unit; cd /root/guests; start_daemon
         """,
         output: """
+          two
           one
+          30000 100000
           20000 100000
           67108864
           1

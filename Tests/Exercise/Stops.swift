@@ -76,7 +76,7 @@ var stopCases: [Case] {
     Case("stop-and-sleep-on") { (host) throws(Failure) in
       // A call in progress is completed after the stop: the applet itself checks the duration of its sleep, and the
       // result.
-      let context = try host.context("sleep", ["100"])
+      let context = try host.context("sleep", ["1000"])
       for _ in 0..<3 {
         let runner = try Runner(context)
         sleepFor(microseconds: 15000)

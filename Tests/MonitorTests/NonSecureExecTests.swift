@@ -138,6 +138,37 @@ struct NonSecureExecTests {
     #expect(try context.exec() == .call)
   }
 
+  @Test(arguments: both) func aRunContinuesAtTheInstructionOfAnException(architecture: Architecture) throws {
+    let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
+    let program = try Program(architecture)
+    program.kernel.script([
+      { guest in
+        let ids = architecture.facts.exception
+        guest.cpu.setRegister(pc, 0x8000_f004)
+        guest.cpu.setRegister(ids.cause, architecture == .arm64 ? 0x9600_0005 : 13)
+        guest.cpu.setRegister(ids.pc, 0x8000_0044)
+        guest.cpu.setRegister(ids.address, 0xdead_0000)
+        guest.cpu.setRegister(ids.saved, 0x1234)
+        return architecture == .arm64
+          ? guest.systemCall(APPLET_CALL_EXCEPTION) : guest.sbi(UInt(APPLET_SBI_EXCEPTION), 0, [])
+      },
+      { guest in
+        #expect(guest.cpu.register(pc) == 0x8000_0044)
+        let saved = architecture == .arm64 ? ARM64.x(0) : RISCV64.x(17)
+        #expect(guest.cpu.register(saved) == 0x1234)
+        return guest.spin()
+      },
+    ])
+    guard case .failure(.fault(.read, pc: 0x8000_0044, address: 0xdead_0000)) = program.run() else {
+      Issue.record("another end")
+      return
+    }
+    program.context.deadline = Fixture.deadlineAfterEntry
+    #expect(program.run() == .failure(.limit(.deadline)))
+    // The exception is past.
+    #expect(program.context.pc == 0x8000_0044)
+  }
+
   @Test(arguments: both) func firmwareCallsAreNotEvents(architecture: Architecture) throws {
     let program = try Program(architecture)
     let heap = program.start(of: .heap)

@@ -1,3 +1,4 @@
+import AppletABI
 import Applet
 import CLinux
 import KVM
@@ -79,11 +80,27 @@ struct NonSecureRegionTests {
 
   @Test(arguments: both) func aStoreToReadOnlyMemoryIsAFault(architecture: Architecture) throws {
     let place = Self.place
-    let program = try Program(architecture, [{ $0.mmio(place + 8, isWrite: true, [1, 2, 3, 4]) }])
+    let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
+    let program = try Program(
+      architecture,
+      [
+        { guest in
+          guest.cpu.setRegister(pc, 0x8000_0100)
+          return guest.mmio(place + 8, isWrite: true, [1, 2, 3, 4])
+        },
+        { guest in
+          #expect(guest.cpu.register(pc) == 0x8000_0100)
+          return guest.systemCall(APPLET_CALL_EXIT_STATUS, 3)
+        },
+      ])
     try program.context.addRegion(at: place, try shared(program), access: [.read])
     guard case .failure(.fault(.write, _, address: place + 8)) = program.run() else {
       Issue.record("another end")
       return
     }
+    #expect(program.context.pc == 0x8000_0100)
+    // The program repeats it.
+    try program.context.protect(place..<place + Self.page, [.read, .write])
+    #expect(program.run() == .success(.exited(status: 3)))
   }
 }

@@ -334,6 +334,11 @@ public final class ScriptedKernel: Kernel, @unchecked Sendable {
     guard cpu.isInitialized || architecture == .riscv64 else { return -Int(ENOEXEC) }
     guard let page = cpu.runPage else { return -Int(EFAULT) }
     let run = page.assumingMemoryBound(to: kvm_run.self)
+    // The kernel completes the access of a program.
+    if run.pointee.exit_reason == LINUX_KVM_EXIT_MMIO.rawValue, !cpu.isApplet {
+      let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
+      cpu.setRegister(pc, cpu.register(pc) &+ 4)
+    }
     if linux_immediate_exit(run) != 0 {
       run.pointee.exit_reason = LINUX_KVM_EXIT_INTR.rawValue
       return -Int(EINTR)

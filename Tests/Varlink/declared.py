@@ -232,6 +232,36 @@ def test_the_directory_of_the_daemon():
         wait_until(lambda: daemon.names() == [], "an empty list", 60)
 
 
+def test_requests_around_the_end_of_the_daemon():
+    with Declared() as daemon:
+        for name in ["one", "two"]:
+            daemon.declare(name)
+        daemon.reload()
+        daemon.says("change=started", 2)
+        # A user's stop, amid which the daemon ends, holds.
+        connection = Connection(daemon.path)
+        connection.send("Stop", name="one", grace=60000)
+        daemon.call("Metrics")
+        daemon.call("Metrics")
+        path = os.path.join(daemon.applets, "two.json")
+        with open(path) as file:
+            declaration = file.read()
+        with open(path, "w") as file:
+            file.write("{")
+        stop(daemon)
+        daemon.start()
+        daemon.says("two.json:1:1: ")
+        assert daemon.applet("one")["state"] == "stopped", daemon.applet("one")
+        # One that a user starts again, before its declaration does, is not stopped for that.
+        pid = daemon.call("StartAgain", name="two")["pid"]
+        with open(path, "w") as file:
+            file.write(declaration)
+        daemon.declare("zero")
+        daemon.reload()
+        daemon.says("applied name=zero change=started")
+        assert daemon.pid("two") == pid and daemon.applet("one")["state"] == "stopped"
+
+
 def test_a_daemon_that_ends_meanwhile():
     with Declared() as daemon:
         for number in range(20):

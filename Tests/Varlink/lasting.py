@@ -90,6 +90,38 @@ def test_images_that_go():
         assert not os.path.exists(daemon.file("sent", "image"))
 
 
+def test_copies_of_images_that_a_power_failure_empties():
+    with Daemon() as daemon:
+        daemon.run("one", KEEPING + HANGING, restart=ALWAYS)
+        pid = daemon.applet("one")["pid"]
+        daemon.die()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(pid), "its end")
+        os.chmod(daemon.file("one", "image"), 0o600)
+        os.truncate(daemon.file("one", "image"), 0)
+        os.chmod(daemon.file("one", "image"), 0o400)
+        daemon.start()
+        daemon.comes_to("one", "running")
+        wait_until(lambda: os.path.getsize(daemon.file("one", "image")) > 0, "a copy")
+
+
+def test_restarts_of_ended_applets_that_fail():
+    with Daemon() as daemon:
+        path = daemon.script(KEEPING + HANGING)
+        daemon.call("Start", name="one", image=path, restart=ALWAYS)
+        daemon.call("Kill", name="one")
+        with open(path, "w") as script:
+            script.write(KEEPING + "printf '{\"error\":{\"code\":123,\"reason\":\"no luck\"}}\\000' >&7\n")
+        assert fails("HostFailure", daemon.call, "StartAgain", name="one")["reason"] == "no luck"
+        # It has still ended, and there is no copy of the image that fails.
+        assert daemon.applet("one")["state"] == "failed", daemon.applet("one")
+        with open(path, "w") as script:
+            script.write(KEEPING + HANGING)
+        assert daemon.call("StartAgain", name="one")["pid"]
+        os.kill(daemon.applet("one")["pid"], signal.SIGKILL)
+        wait_until(lambda: daemon.applet("one").get("restarts") == 1, "a restart by its policy")
+
+
 def test_restarts_that_fail():
     with Daemon() as daemon:
         # Its image is not kept, as by an older daemon.
@@ -252,6 +284,23 @@ def test_commands_that_go_on():
         attached = subprocess.run(
             [SWIFTLET, "attach", "two", "--socket", daemon.path], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert (attached.returncode, attached.stdout) == (0, "out\n"), attached
+
+
+def test_input_during_a_restart():
+    with Daemon() as daemon:
+        got = os.path.join(daemon.directory, "got")
+        pid = daemon.run("one", KEEPING + RUNNING + f"cat >>{got}", restart={"policy": "always", "delay": 1000}, input=True)
+        attached = client(daemon, "attach", "one")
+        attached.stdin.write("first\n")
+        attached.stdin.flush()
+        wait_until(lambda: os.path.exists(got) and os.path.getsize(got) == 6, "the first line")
+        os.kill(pid, signal.SIGKILL)
+        daemon.comes_to("one", "waiting")
+        attached.stdin.write("second\n")
+        attached.stdin.flush()
+        wait_until(lambda: os.path.getsize(got) == 13, "the second line")
+        daemon.call("Kill", name="one")
+        assert result(attached)[0] == 137
 
 
 def test_several_names():

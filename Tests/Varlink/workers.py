@@ -340,6 +340,38 @@ def connection_console(daemon, name):
     return Connection(daemon.path).call("Console", name=name)["data"]
 
 
+def test_ends_that_a_process_invents():
+    with Daemon() as daemon:
+        # It says that it was stopped, which nobody has requested: that would be no failure.
+        ending = RUNNING + "echo '{\"code\":124,\"stopped\":true,\"reason\":\"stopped\"}' >&6\n"
+        daemon.run("one", ending, restart={"policy": "on_failure", "limit": 3, "delay": 1})
+        daemon.comes_to("one", "failed")
+        assert daemon.applet("one")["restarts"] == 3
+
+
+def test_restarts_that_are_overtaken():
+    with Daemon() as daemon:
+        first = os.path.join(daemon.directory, "first")
+        script = f"[ -e {first} ] && exec sleep 1000; touch {first}\n" + RUNNING + "exec sleep 1000\n"
+        pid = daemon.run("one", script)
+        waiter = Connection(daemon.path)
+        waiter.send("StartAgain", name="one", grace=0)
+        wait_until(lambda: daemon.applet("one").get("pid", pid) != pid, "the next process")
+        assert daemon.call("Kill", name="one")["end"]["code"] == 137
+        assert fails("WrongState", waiter.receive)["state"] == "stopped"
+
+
+def test_long_paths():
+    with Daemon() as daemon:
+        daemon.die()
+        daemon.state = os.path.join(daemon.directory, "d" * 100)
+        daemon.start()
+        name = "n" * 64
+        daemon.run(name, CONTINUING)
+        fails("B", daemon.call, "Inspect", name=name)
+        daemon.call("Kill", name=name)
+
+
 def test_files_that_a_crash_has_left():
     with Daemon() as daemon:
         daemon.die()
@@ -347,8 +379,16 @@ def test_files_that_a_crash_has_left():
             os.mkdir(os.path.join(daemon.state, name))
             with open(daemon.file(name, "configuration.new"), "w") as file:
                 file.write("{")
+        # One has values already.
+        os.mkdir(os.path.join(daemon.state, "valued"))
+        open(daemon.file("valued", "configuration"), "w").close()
+        with open(daemon.file("valued", "values"), "w") as file:
+            file.write("value")
         daemon.start()
-        assert not os.path.exists(os.path.join(daemon.state, "one")) and daemon.call("List")["applets"] == []
+        assert not os.path.exists(os.path.join(daemon.state, "one"))
+        assert [applet["name"] for applet in daemon.call("List")["applets"]] == ["valued"]
+        with open(daemon.file("valued", "values")) as file:
+            assert file.read() == "value"
         daemon.run("one", HANGING)
 
 

@@ -71,7 +71,11 @@ extension ExecCtx {
     let isPassed = limits.passed(calls: calls) != nil
     if isPassed || hasSlept(applet) { try checkSleep(applet) }
     // The limit handler may read the context and change it.
-    if isPassed, limitHandler != nil { try syncRegisters() }
+    if isPassed, limitHandler != nil {
+      try syncRegisters()
+      // That may have used up the kick of a stop: the next entry returns at once, and it is checked again.
+      guest.cpu.vcpu.requestExit()
+    }
     try checkLimits()
   }
 

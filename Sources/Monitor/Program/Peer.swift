@@ -199,7 +199,7 @@ extension ExecCtx {
     // An earlier stop is detected below; a later one stops the applet.
     _ = control.takeStop()
     // CPU 0 handles limits: if one is exceeded, it stops the applet on any other CPU.
-    applet.limits.deadline = cpu.number == 0 ? limits.deadline : nil
+    applet.limits.deadline = cpu.number == 0 ? deadline(program) : nil
     applet.guest.cpu.vcpu.clearExitRequest()
     applet.guest.cpu.vcpu.aim()
     control.lendThread(of: cpu)
@@ -220,11 +220,11 @@ extension ExecCtx {
           continue
         }
         applet.callCounts.countOther()
-        switch Int32(truncatingIfNeeded: applet.a0) {
-        case APPLET_CALL_YIELD:
+        switch applet.a0 {
+        case UInt64(APPLET_CALL_YIELD):
           applet.ret(UInt64(0))
           return .yielded
-        case APPLET_CALL_SERVE: return try serve(peer)
+        case UInt64(APPLET_CALL_SERVE): return try serve(peer)
         default:
           guard try answer(peer, on: cpu, program) else { continue }
         }
@@ -258,8 +258,9 @@ extension ExecCtx {
       guard case .limit = error, cpu.number == 0 else { throw error }
       try checkStopsUnlocked(cpu, program)
       // Otherwise the limit is the applet's own.
-      guard applet.limits.deadline != limits.deadline else { throw error }
-      applet.limits.deadline = limits.deadline
+      let extended = deadline(program)
+      guard applet.limits.deadline != extended else { throw error }
+      applet.limits.deadline = extended
       return false
     }
   }
@@ -282,6 +283,13 @@ extension ExecCtx {
     program.callLock.acquire()
     defer { program.callLock.release() }
     if cpu.control.isStopRequested || limits.passed(calls: calls) != nil { cpu.vcpu.requestExit() }
+  }
+
+  /// The deadline of this context, which another CPU's handler may be changing.
+  private func deadline(_ program: ProgramMode) -> Int64? {
+    program.callLock.acquire()
+    defer { program.callLock.release() }
+    return limits.deadline
   }
 
   /// `checkStops` on the thread of a CPU that does not hold the call lock.

@@ -18,6 +18,7 @@ extension ExecCtx {
     }
     do { try limits.begin(calls: calls) } catch { throw .host(error) }
     try restoreRegisters(program)
+    for number in program.hasFaulted.indices { program.hasFaulted[number] = false }
     cpus.run {
       serve($0, program)
     } failed: {
@@ -61,12 +62,15 @@ extension ExecCtx {
     guard number == 0 else {
       // Changes of CPU 0's registers are discarded.
       program.snapshot = nil
-      return try show(guest.cpus[number], program)
+      try capture(guest.cpus[number])
+      if program.hasFaulted[number] { try captureException(guest.cpus[number]) }
+      return
     }
     // They are in the frame already, and may have been changed.
     guard program.snapshot == nil else { return }
-    try show(guest.cpu, program)
-    program.snapshot = RegisterSnapshot(frame: guest.frameWords)
+    try takeSnapshot(program)
+    // As changes: the next run continues at the instruction that raised it, and not at the monitor's vector.
+    if program.hasFaulted[0] { try captureException(guest.cpu) }
   }
 
   /// Shows the registers of CPU 0 during a run, for a function set by `onReadable`; the CPU stays out of the guest
@@ -78,11 +82,6 @@ extension ExecCtx {
     try? capture(guest.cpu)
     body()
     for (word, value) in call.enumerated() { frame[word] = value }
-  }
-
-  private func show(_ cpu: CPU, _ program: ProgramMode) throws(ExecError) {
-    try capture(cpu)
-    if program.hasFaulted[cpu.number] { try captureException(cpu) }
   }
 
   /// Runs a CPU on the calling thread until the run ends.
@@ -304,6 +303,7 @@ extension ExecCtx {
   /// The exception that reached the monitor's vectors.
   func exception(_ cpu: CPU) -> ExecError {
     program?.hasFaulted[cpu.number] = true
+    if !architecture.facts.usesSMCCC { do { try passCall(cpu) } catch { return .kvm(error) } }
     do throws(ExecError) { try capture(cpu) } catch { return error }
     return capturedException(cpu)
   }
@@ -329,6 +329,7 @@ extension ExecCtx {
     defer { program.callLock.release() }
     do throws(ExecError) {
       try capture(cpu)
+      if case .mmio = exit { try undo(cpu) }
       // The program has no write access to this memory, or none at all (`syncMemorySlots`).
       if case .mmio(let address, _, let isWrite, _) = exit,
         memory.regions.contains(where: { $0.range.contains(address) })
@@ -340,6 +341,16 @@ extension ExecCtx {
       }
       return .unexpectedExit(exit)
     } catch { return error }
+  }
+
+  /// Completes a load or store that KVM would complete with the next entry, and restores the registers in the frame: the program
+  /// repeats it when the context is run again.
+  private func undo(_ cpu: CPU) throws(ExecError) {
+    do throws(KVMError) {
+      cpu.vcpu.requestExit()
+      _ = try cpu.vcpu.enter()
+      for (word, id) in architecture.systemRegisters { try cpu.vcpu.setRegister(id, frame[word]) }
+    } catch { throw .kvm(error) }
   }
 
   /// The error of a failed KVM_RUN. That of an access to an address without memory is a fault of the program. On riscv64 a jump

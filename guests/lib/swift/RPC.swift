@@ -17,7 +17,7 @@ public enum RPC {
     var last: UInt8 = 0
     while last != UInt8(ascii: "\n") {
       let count = Calls.receiveRPC(into: bytes)
-      if count == 0 { return }
+      if count <= 0 { return }
       last = bytes[count - 1]
     }
   }
@@ -32,6 +32,7 @@ public enum RPC {
         return nil
       }
       let count = Calls.receiveRPC(into: UnsafeMutableRawBufferPointer(rebasing: bytes[length...]))
+      if count < 0 { return nil }
       guard count == 0 else {
         length += count
         continue

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/rpc"
 	"net/rpc/jsonrpc"
+	"runtime"
 	"sync"
 )
 
@@ -22,6 +23,8 @@ func (stream) Read(bytes []byte) (int, error) {
 		if count > 0 {
 			return int(count), nil
 		}
+		// The goroutine that sends the request may not have done so yet.
+		runtime.Gosched()
 		Yield()
 	}
 }

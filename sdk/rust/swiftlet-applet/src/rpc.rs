@@ -3,7 +3,8 @@
 use crate::call::{call as applet_call, number};
 use alloc::{format, string::String, vec::Vec};
 
-/// Calls a method with one parameter, which is JSON, and waits for the response, which is a line of JSON.
+/// Calls a method with one parameter, which is JSON, and waits for the response, which is a line of JSON. It is empty if the monitor
+/// reports an error instead of a response.
 pub fn call(method: &str, parameter: &str) -> String {
     let request = format!("{{\"method\":\"{method}\",\"params\":[{parameter}],\"id\":0}}\n");
     unsafe { applet_call(number::RPC_REQUEST, request.as_ptr() as u64, request.len() as u64, 0) };
@@ -11,6 +12,9 @@ pub fn call(method: &str, parameter: &str) -> String {
     while response.last() != Some(&b'\n') {
         let mut piece = [0u8; 256];
         let count = unsafe { applet_call(number::RPC_RESPONSE, piece.as_mut_ptr() as u64, piece.len() as u64, 0) };
+        if count < 0 {
+            return String::new();
+        }
         if count == 0 {
             crate::yield_now();
         }
