@@ -33,22 +33,21 @@ extension ExecCtx {
   /// Enters the guest once. Registers are loaded from the trap frame before and saved there afterwards. After a call
   /// the next `exec` continues; after an exception it repeats the instruction that raised it.
   ///
-  /// Must not be called during `run`. Unlike `run`, `exec` and `schedule` do not detect an applet that waits for an
+  /// Must not be called during `run`. If there are shadows, they are not entered. Unlike `run`, `exec` and `schedule` do not detect an applet that waits for an
   /// interrupt on riscv64: only a stop or a limit ends them then. For a non-secure context each `exec` takes about
   /// sixty KVM requests for registers, which a secure one has in its trap frame; PSCI and SBI calls are answered
   /// without returning, and so are accesses that `accessHandler` permits.
   /// - Throws: `ExecError` for a stop, a limit, or a failure; an exception of the applet is an event.
-  ///   `.host(.notSupported)` for a non-secure context with several CPUs, and for one with shadows, which only `run` enters.
+  ///   `.host(.notSupported)` for a non-secure context with several CPUs.
   @discardableResult
   public func exec() throws(ExecError) -> Event {
-    guard applet?.lockstep == nil else { throw .host(.notSupported) }
     let wasBlocked = try begin()
     defer { end(wasBlocked) }
     do throws(ExecError) {
       switch kind {
       case .applet(let applet):
         var event = try guest.run { true }
-        while case .fault(let fault) = event, try emulate(fault, applet) { event = try guest.run { true } }
+        while case .fault(let fault) = event, try emulate(fault, applet, of: [guest]) { event = try guest.run { true } }
         if event == .call { callCounts.countOther() }
         guard event == .interrupted else { return guest.publicEvent(event) }
         applet.isInterrupted = true
@@ -70,10 +69,10 @@ extension ExecCtx {
   ///
   /// Must not be called during `run`.
   /// - Returns: nil at a call; how it ended if the VM of a non-secure context is powered off or reset.
-  /// - Throws: `ExecError` for any other exception, a stop, or a limit; `.host(.notSupported)` as `exec`.
+  /// - Throws: `ExecError` for any other exception, a stop, or a limit; `.host(.notSupported)` for a non-secure context
+  ///   with several CPUs.
   @discardableResult
   public func schedule() throws(ExecError) -> Outcome? {
-    guard applet?.lockstep == nil else { throw .host(.notSupported) }
     let wasBlocked = try begin()
     defer { end(wasBlocked) }
     do throws(ExecError) {

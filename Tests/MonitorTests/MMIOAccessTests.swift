@@ -114,13 +114,21 @@ struct MMIOAccessTests {
       host,
       [
         { Self.access($0, isStore: false) }, { $0.call(0x500) }, { Self.access($0, isStore: true) }, { $0.call(0x501) },
-        { Self.access($0, isStore: false) },
+        { Self.access($0, isStore: false) }, { $0.call(0x502) }, { Self.access($0, isStore: false) },
       ])
     fixture.context.accessHandler = { (_, _) throws(ExecError) in 7 }
     #expect(try fixture.context.exec() == .call)
     #expect(fixture.context.faultAddress == nil)
     try fixture.context.schedule()
     #expect(fixture.context.a0 == 0x501)
+    fixture.context.accessHandler = nil
+    let shadow = try fixture.context.clone(on: try KVM.System(kernel: fixture.kernel))
+    try fixture.context.setShadows([shadow])
+    fixture.context.accessHandler = { (_, _) throws(ExecError) in 7 }
+    // A shadow is not entered, and has not executed it.
+    let pc = shadow.pc
+    #expect(try fixture.context.exec() == .call)
+    #expect(shadow.pc == pc)
     fixture.context.accessHandler = nil
     #expect(try fixture.context.exec() == .fault(.read, address: Self.device))
     #expect(fixture.context.faultAddress == Self.device)

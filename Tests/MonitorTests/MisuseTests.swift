@@ -186,9 +186,6 @@ struct MisuseTests {
     // A shadow's memory is only changed together with its primary's.
     #expect(throws: RegionError.shadow) { try first.addRegion(at: Self.place, memory, access: [.read]) }
     #expect(throws: RegionError.shadow) { try first.protect(Fixture.heap..<Fixture.heap + 4096, [.read]) }
-    // These would enter the primary alone.
-    #expect(throws: ExecError.host(.notSupported)) { try context.exec() }
-    #expect(throws: ExecError.host(.notSupported)) { try context.schedule() }
     #expect(fixture.run() == .success(.exited(status: 7)))
     try context.setShadows([])
     try first.addRegion(at: Self.place, memory, access: [.read])

@@ -61,7 +61,7 @@ extension ExecCtx {
 
   @inline(never)
   private func handleFault(_ fault: Fault, _ applet: AppletMode) throws(ExecError) {
-    guard try emulate(fault, applet) else { throw describe(fault) }
+    guard try emulate(fault, applet, of: [guest]) else { throw describe(fault) }
   }
 
   func checkStops(of applet: AppletMode) throws(ExecError) {

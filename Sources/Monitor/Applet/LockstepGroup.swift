@@ -126,7 +126,7 @@ final class LockstepGroup {
         if hasHandlers { for copy in copies { copy.isHandled = false } }
         return
       case .fault(let fault):
-        guard try context.emulate(fault, mode) else { throw context.describe(fault) }
+        guard try context.emulate(fault, mode, of: context.guests) else { throw context.describe(fault) }
       case .interrupted: throw .lockstep(difference(of: primary, 0))
       }
     }

@@ -29,7 +29,7 @@ public struct MMIOAccess: Equatable, Sendable {
   }
 }
 
-/// Faults whose instruction the monitor emulates. Every answer is an input of the applet, and goes to all of
+/// Faults whose instruction the monitor emulates. Every answer is an input of the applet, and in lockstep goes to all of
 /// its copies.
 extension ExecCtx {
   /// Answers a load or store outside the context's memory, as a device would. It runs where `handler` does, and may look at the
@@ -39,20 +39,21 @@ extension ExecCtx {
   public typealias AccessHandler = (ExecCtx, MMIOAccess) throws(ExecError) -> UInt64?
 
   /// Carries out the instruction at PC, which has raised a fault, where that is permitted.
+  /// - Parameter guests: the copies that have executed it.
   /// - Returns: whether the applet goes on, after the instruction.
   @inline(never)
-  func emulate(_ fault: Fault, _ applet: AppletMode) throws(ExecError) -> Bool {
+  func emulate(_ fault: Fault, _ applet: AppletMode, of guests: [GuestMachine]) throws(ExecError) -> Bool {
     switch fault {
-    case .read, .write: return try emulateAccess(fault)
+    case .read, .write: return try emulateAccess(fault, guests)
     default:
       guard applet.lockstep != nil || architecture.facts.emulatesCounter else { return false }
-      return try emulateCounterRead(fault)
+      return try emulateCounterRead(fault, guests)
     }
   }
 
   // MARK: Loads and stores
 
-  private func emulateAccess(_ fault: Fault) throws(ExecError) -> Bool {
+  private func emulateAccess(_ fault: Fault, _ guests: [GuestMachine]) throws(ExecError) -> Bool {
     guard accessHandler != nil || clocks.mtimeStart != nil, let instruction = instruction(at: pc),
       let access = architecture.loadStore(
         instruction: instruction, pc: pc, status: frame[Int(APPLET_FRAME_STATUS)], register: { frame[$0] }),
@@ -102,7 +103,7 @@ extension ExecCtx {
   // MARK: The counter
 
   /// Gives the count, or its frequency.
-  private func emulateCounterRead(_ fault: Fault) throws(ExecError) -> Bool {
+  private func emulateCounterRead(_ fault: Fault, _ guests: [GuestMachine]) throws(ExecError) -> Bool {
     guard architecture.mayBeCounterRead(fault),
       let read = architecture.counterRead(
         cause: frame[Int(APPLET_FRAME_CAUSE)], instruction: instruction(at: pc) ?? 0)

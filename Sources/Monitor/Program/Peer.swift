@@ -216,7 +216,9 @@ extension ExecCtx {
           return false
         }
         if case .fault(let fault) = event {
-          guard let mode = applet.applet, try applet.emulate(fault, mode) else { throw applet.describe(fault) }
+          guard let mode = applet.applet, try applet.emulate(fault, mode, of: [applet.guest]) else {
+            throw applet.describe(fault)
+          }
           continue
         }
         applet.callCounts.countOther()
