@@ -79,6 +79,20 @@ struct LinuxRunTests {
     return (Result { () throws(LinuxError) in try run.result() }, kernel.cpus[0])
   }
 
+  @Test(arguments: both) func connectionsAreClosedIfThereIsNoMachine(architecture: Architecture) throws {
+    var ends: (Int32, Int32) = (-1, -1)
+    #expect(linux_pipe(&ends.0, &ends.1) == 0)
+    var options = LinuxOptions(kernel: "/nowhere")
+    options.ports = [.init(name: "a", end: .connection(ends.1))]
+    let system = try System(kernel: ScriptedKernel(architecture))
+    #expect(throws: LinuxError.self) {
+      _ = try LinuxMachine(options, system: system, architecture: architecture) { _ in }
+    }
+    var byte: UInt8 = 0
+    #expect(linux_read(ends.0, &byte, 1) == 0, "the other end is still open")
+    _ = linux_close(ends.0)
+  }
+
   private static func powerOff(_ guest: Guest) -> Int { guest.exit(24) { $0.system_event.type = 1 } }
 
   /// An access that KVM does not emulate is an exception of the guest's, which goes on.

@@ -5,6 +5,25 @@ import KVM
 import Machine
 import Platform
 
+/// The connected sockets of ports, until the ports own them.
+final class PortConnections {
+  private var numbers: [Int32?]
+  private let kernel: any Kernel
+
+  init(_ ports: [LinuxOptions.Port], kernel: any Kernel) {
+    numbers = ports.map { if case .connection(let number) = $0.end { number } else { nil } }
+    self.kernel = kernel
+  }
+
+  /// That of a port, once.
+  func take(_ port: Int) -> OwnedFD {
+    defer { numbers[port] = nil }
+    return OwnedFD(adopting: numbers[port] ?? -1, kernel: kernel)
+  }
+
+  deinit { for case let number? in numbers { _ = OwnedFD(adopting: number, kernel: kernel) } }
+}
+
 /// The devices of a Linux guest while the machine is created: each is added to the bus, to the machine's description
 /// and, if it polls descriptors of the host, to the I/O thread.
 struct LinuxDevices {
@@ -100,7 +119,7 @@ struct LinuxDevices {
     }
   }
 
-  mutating func addPorts(_ machine: borrowing VirtualMachine) throws(LinuxError) {
+  mutating func addPorts(_ machine: borrowing VirtualMachine, _ connections: PortConnections) throws(LinuxError) {
     guard !options.ports.isEmpty else { return }
     var ports: [GuestPort] = []
     for (number, port) in options.ports.enumerated() {
@@ -110,8 +129,7 @@ struct LinuxDevices {
         do { ports.append(try GuestPort(name: port.name, path: path, kernel: kernel)) } catch {
           throw .port(number, error)
         }
-      case .connection(let descriptor):
-        ports.append(GuestPort(name: port.name, connection: OwnedFD(adopting: descriptor, kernel: kernel)))
+      case .connection: ports.append(GuestPort(name: port.name, connection: connections.take(number)))
       }
     }
     let device = VirtioPorts(

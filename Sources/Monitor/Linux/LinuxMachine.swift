@@ -35,6 +35,7 @@ public final class LinuxMachine {
     complain: @escaping @Sendable (String) -> Void
   ) throws(LinuxError) {
     let kernel = system.kernel
+    let connections = PortConnections(options.ports, kernel: kernel)
     let (layout, memory, pageSize) = try Self.load(
       options, addressLimit: 1 << UInt64(architecture.facts.defaultAddressBits), architecture: architecture,
       kernel: kernel)
@@ -80,7 +81,7 @@ public final class LinuxMachine {
       try devices.addConsoles(machine, onQuit: { run.end(.stopped) })
       try devices.addEntropy(machine)
       try devices.addDisks(machine)
-      try devices.addPorts(machine)
+      try devices.addPorts(machine, connections)
       do { _ = try devices.description.writeTree(to: tree, options.deviceTree) } catch { throw .deviceTree(error) }
     } catch {
       Self.takeApart(loop, devices.ports)

@@ -55,7 +55,7 @@ public struct LinuxOptions: Equatable, Sendable {
     public enum End: Equatable, Sendable {
       /// The path of the Unix socket that is created for programs on the host.
       case socket(path: String)
-      /// A stream socket, which the machine owns from then on.
+      /// A stream socket, which the machine owns from then on. It is closed if the machine cannot be created.
       case connection(Int32)
     }
 
