@@ -27,14 +27,14 @@ int main(void) {
   uint64_t frequency = (uint64_t)applet_call(APPLET_CALL_COUNTER, 0, 0, 0), now;
   __asm__ volatile("csrw stvec, %0" : : "r"(on_trap));
   __asm__ volatile("csrw sie, %0" : : "r"(1ul << 5));
-  __asm__ volatile("csrs sstatus, %0" : : "r"(1ul << 1));
   __asm__ volatile("csrr %0, time" : "=r"(now));
   struct sbi_result result = sbi(SBI_TIME, 0, now + frequency / 50, 0, 0);
   if (result.error != 0) {
     panic("set_timer: %ld", result.error);
   }
+  /* WFI ends when the interrupt is pending. If it were taken before, WFI would wait for ever. */
   while (cause == 0) {
-    __asm__ volatile("wfi");
+    __asm__ volatile("wfi\n\tcsrs sstatus, %0\n\tcsrc sstatus, %0" : : "r"(1ul << 1));
   }
   if (cause != (1ul << 63 | 5)) {
     panic("cause 0x%lx in place of the timer's", cause);
