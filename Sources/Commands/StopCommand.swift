@@ -19,9 +19,7 @@ func kill(_ arguments: AppletArguments) throws(Failure) -> Int32 {
 /// `swiftlet rm`.
 func remove(_ arguments: AppletArguments) throws(Failure) -> Int32 {
   try forEachName(of: arguments) { name throws(Failure) in
-    let client = try arguments.connect()
-    try client.send("Remove", named(name))
-    let reply = try client.next()
+    let reply = try requestRemoval(of: name, arguments.connect())
     guard arguments.isForced, reply.error == "org.swiftlet.Control.WrongState" else {
       _ = try accepted(reply, of: "Remove")
       return
@@ -32,11 +30,14 @@ func remove(_ arguments: AppletArguments) throws(Failure) -> Int32 {
       _ = try accepted(stopped, of: "Stop")
     }
     // One that was started with --rm is gone.
-    let again = try arguments.connect()
-    try again.send("Remove", named(name))
-    let last = try again.next()
+    let last = try requestRemoval(of: name, arguments.connect())
     if last.error != "org.swiftlet.Control.NoSuchApplet" { _ = try accepted(last, of: "Remove") }
   }
+}
+
+private func requestRemoval(of name: String, _ client: Client) throws(Failure) -> Reply {
+  try client.send("Remove", named(name))
+  return try client.next()
 }
 
 /// Whether an applet has ended and is not started again.
@@ -50,8 +51,7 @@ func hasEnded(_ applet: JSONValue) -> Bool {
 /// Removes an applet that has ended.
 /// - Returns: whether it was there, and still had ended.
 private func removed(_ name: String, _ client: Client) throws(Failure) -> Bool {
-  try client.send("Remove", named(name))
-  let reply = try client.next()
+  let reply = try requestRemoval(of: name, client)
   if reply.error == "org.swiftlet.Control.NoSuchApplet" || reply.error == "org.swiftlet.Control.WrongState" {
     return false
   }

@@ -33,10 +33,10 @@ extension ExecCtx {
   /// Enters the guest once. Registers are loaded from the trap frame before and saved there afterwards. After a call
   /// the next `exec` continues; after an exception it repeats the instruction that raised it.
   ///
-  /// Must not be called during `run`. If there are shadows, they are not entered. Unlike `run`, `exec` and `schedule` do not detect an applet that waits for an
-  /// interrupt on riscv64: only a stop or a limit ends them then. For a non-secure context each `exec` takes about
-  /// sixty KVM requests for registers, which a secure one has in its trap frame; PSCI and SBI calls are answered
-  /// without returning, and so are accesses that `accessHandler` permits.
+  /// Must not be called during `run`. If there are shadows, they are not entered. Unlike `run`, `exec` and `schedule` do
+  /// not detect an applet that waits for an interrupt on riscv64: only a stop or a limit ends them then. For a non-secure
+  /// context each `exec` takes about sixty KVM requests for registers, which a secure one has in its trap frame; PSCI and
+  /// SBI calls are answered without returning, and so are accesses that `accessHandler` permits.
   /// - Throws: `ExecError` for a stop, a limit, or a failure; an exception of the applet is an event.
   ///   `.host(.notSupported)` for a non-secure context with several CPUs.
   @discardableResult

@@ -11,6 +11,18 @@ import Testing
 struct NonSecureExecTests {
   private static func exit(_ guest: Guest) -> Int { guest.systemCall(APPLET_CALL_EXIT_STATUS, 3) }
 
+  /// A load at 0x8000_0044 from an address without memory: the exception reaches the monitor's vector.
+  private static func load(_ guest: Guest) -> Int {
+    let architecture = guest.architecture
+    let ids = architecture.facts.exception
+    guest.cpu.setRegister(ids.cause, architecture == .arm64 ? 0x9600_0005 : 13)
+    guest.cpu.setRegister(ids.pc, 0x8000_0044)
+    guest.cpu.setRegister(ids.address, 0xdead_0000)
+    guest.cpu.setRegister(ids.saved, 0x1234)
+    return architecture == .arm64
+      ? guest.systemCall(APPLET_CALL_EXCEPTION) : guest.sbi(UInt(APPLET_SBI_EXCEPTION), 0, [])
+  }
+
   /// The registers with the result of a call.
   private func result(_ guest: Guest) -> [UInt64] {
     guest.architecture == .arm64
@@ -115,15 +127,7 @@ struct NonSecureExecTests {
     let pc = architecture == .arm64 ? ARM64.pc : RISCV64.pc
     let program = try Program(architecture)
     program.kernel.script([
-      { guest in
-        let ids = architecture.facts.exception
-        guest.cpu.setRegister(ids.cause, architecture == .arm64 ? 0x9600_0005 : 13)
-        guest.cpu.setRegister(ids.pc, 0x8000_0044)
-        guest.cpu.setRegister(ids.address, 0xdead_0000)
-        guest.cpu.setRegister(ids.saved, 0x1234)
-        return architecture == .arm64
-          ? guest.systemCall(APPLET_CALL_EXCEPTION) : guest.sbi(UInt(APPLET_SBI_EXCEPTION), 0, [])
-      },
+      Self.load,
       { guest in
         #expect(guest.cpu.register(pc) == 0x8000_0044)
         let saved = architecture == .arm64 ? ARM64.x(0) : RISCV64.x(17)
