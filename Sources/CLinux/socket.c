@@ -96,13 +96,15 @@ long linux_peer(int fd, int *pid, unsigned *user, unsigned *group) {
 
 bool linux_peer_in_group(int fd, unsigned group) {
   enum { PEERGROUPS = 59 };  // SO_PEERGROUPS, since Linux 4.13
-  // As many as a process may have (NGROUPS_MAX); the daemon has one thread.
-  static gid_t groups[65536];
-  socklen_t size = sizeof groups;
-  if (getsockopt(fd, SOL_SOCKET, PEERGROUPS, groups, &size) < 0) return false;
-  for (size_t index = 0; index < size / sizeof groups[0]; index++)
-    if (groups[index] == group) return true;
-  return false;
+  socklen_t size = 0;
+  // It fails with the size that they need, unless there are none.
+  if (getsockopt(fd, SOL_SOCKET, PEERGROUPS, NULL, &size) == 0 || errno != ERANGE) return false;
+  gid_t *groups = malloc(size);
+  bool found = false;
+  if (groups && getsockopt(fd, SOL_SOCKET, PEERGROUPS, groups, &size) == 0)
+    for (size_t index = 0; index < size / sizeof *groups; index++) found |= groups[index] == group;
+  free(groups);
+  return found;
 }
 
 union control {
